@@ -1,0 +1,206 @@
+/* Loam: goroutines, channels and their scheduler for C.
+ *
+ * This header brings the whole public interface. Unless its comment says otherwise a function may
+ * be called from any goroutine, returns 0 or a non-negative value on success and -errno on failure,
+ * and neither blocks nor switches goroutine. "Parks" means that the calling goroutine waits while
+ * its thread runs others. "Foreign thread" means a thread that the program made itself.
+ *
+ * Misuse that Go answers with a panic or a fatal error (send on a closed channel, unlock of an
+ * unlocked mutex, ...) prints Go's message with a traceback and ends the process with status 2. */
+#ifndef LOAM_H
+#define LOAM_H
+
+#include <loam/base.h>
+#include <loam/version.h>
+
+LOAM_BEGIN_DECLS
+
+/* ---- Life of the runtime ------------------------------------------------------------------- */
+
+/* Flags of struct loam_config. */
+enum {
+    /* Take no settings from the environment (LOAMDEBUG, GODEBUG, LOAMMAXPROCS, GOMAXPROCS, ...). */
+    LOAM_NO_ENV = 1,
+    /* Install no signal handler: SIGQUIT keeps the program's disposition. */
+    LOAM_NO_SIGNALS = 2,
+};
+
+/* How to start the runtime. Zero every field that you do not set. */
+struct loam_config {
+    int maxprocs;       /* how many threads run goroutines at once; 0: LOAMMAXPROCS, GOMAXPROCS, or
+                           what CPU affinity and the cgroup's quota allow, re-read while running */
+    int max_threads;    /* most threads the runtime may own; 0: 10,000 as in Go */
+    size_t stack_size;  /* bytes of a goroutine's stack; 0: 256 KB. Rounded up to a power of two */
+    unsigned flags;     /* LOAM_NO_ENV, LOAM_NO_SIGNALS */
+    const char *debug;  /* settings in LOAMDEBUG's syntax; the environment's win over them */
+};
+
+/* Starts the runtime in this process; the work behind loam_start.
+ *
+ * version is the LOAM_VERSION that the caller was compiled with. */
+LOAM_API int loam_start_version(const struct loam_config *config, int version);
+
+/* Starts the runtime for embedding: after it, goroutines may be started from any thread.
+ *
+ * config may be NULL. The calling thread stays a foreign thread. Until this call the library has
+ * no thread, no handler and no memory map. Errors: -EALREADY started; -EINVAL a field of config is
+ * out of range; -ENOMEM, -EAGAIN no memory or thread to be had; -EPROTO the program was compiled
+ * against another major version of the headers (before 1.0: another minor version); -ECHILD this
+ * process was forked from one whose runtime runs. loam_error_text() says it in a sentence. */
+#define loam_start(config) loam_start_version(config, LOAM_VERSION)
+
+/* Stops the runtime: ends its threads, gives all its memory, descriptors and handlers back.
+ *
+ * Parked and runnable goroutines are abandoned where they are: nothing of theirs runs any more (as
+ * at the end of a Go program); goroutines that run are stopped at their next call into the runtime.
+ * Waits at most timeout_ns (negative: for ever). Call it from a foreign thread. Afterwards
+ * loam_start may be called again. Objects (channels, timers, ...) that the program has not freed
+ * stay valid only for their _free function. Errors: -EBUSY a goroutine still runs or is in a
+ * blocking call after timeout_ns: the runtime then goes on as before; -EDEADLK called on a
+ * goroutine; -EINVAL not started. */
+LOAM_API int loam_stop(int64_t timeout_ns);
+
+/* Runs a whole program; the work behind loam_run. */
+LOAM_API int loam_run_version(int (*fn)(int, char **), int argc, char **argv, int version);
+
+/* Runs fn(argc, argv) as the main goroutine of a program, returns its result when it returns.
+ *
+ * The calling thread becomes one of the runtime's threads meanwhile, so that a main goroutine that
+ * calls loam_lock_os_thread first thing stays on the process's main thread. As in Go the end of
+ * main ends the program: other goroutines are abandoned. If one of them cannot be stopped (an
+ * endless loop, a blocking call) loam_run ends the process by exit() with fn's result. When every
+ * goroutine waits and nothing can wake one, the process ends with "fatal error: all goroutines are
+ * asleep - deadlock!" and status 2. When the runtime cannot be started, loam_run says why on
+ * standard error and returns 125. */
+#define loam_run(fn, argc, argv) loam_run_version(fn, argc, argv, LOAM_VERSION)
+
+/* A sentence that explains the last failure of loam_start, loam_stop or loam_go in this process.
+ *
+ * Static text of the library; overwritten by the next failure. Empty if none. */
+LOAM_API const char *loam_error_text(void);
+
+/* The library's own version, as LOAM_VERSION is the headers'. */
+LOAM_API int loam_version(void);
+
+/* Runs fn(arg) on a new goroutine and waits for its end: the way in from a foreign thread.
+ *
+ * Blocks the calling thread. On a goroutine it parks. Errors as of loam_go. */
+LOAM_API int loam_call(void (*fn)(void *), void *arg);
+
+/* ---- Goroutines ---------------------------------------------------------------------------- */
+
+/* How to start a goroutine. Zero every field that you do not set. */
+struct loam_go_options {
+    const char *name;   /* shown in dumps; the string is not copied and must outlive the goroutine */
+    size_t stack_size;  /* bytes; 0: the configured default. Rounded up to a power of two, 1 GB most */
+};
+
+/* Starts a goroutine that runs fn(arg): Go's `go f(x)`.
+ *
+ * May be called from any thread while the runtime is started. NULL fn is Go's fatal error "go of
+ * nil func value". Errors: -ENOMEM no stack to be had (loam_error_text says how many there are and
+ * which limit was met); -EINVAL the runtime is not started; -ECHILD called in a forked child. */
+LOAM_API int loam_go(void (*fn)(void *), void *arg);
+
+/* The same, with options. options may be NULL. Also -EINVAL: stack_size above 1 GB. */
+LOAM_API int loam_go_with(const struct loam_go_options *options, void (*fn)(void *), void *arg);
+
+/* Starts a goroutine that runs fn on its own copy of the size bytes at data: arguments by value.
+ *
+ * The copy lies on the new goroutine's stack, aligned to 16, and lives as long as it. Errors as of
+ * loam_go; -E2BIG: size is above 16 KB. */
+LOAM_API int loam_go_copy(void (*fn)(void *), const void *data, size_t size);
+
+/* Lets other goroutines run: Go's runtime.Gosched. Goes to the end of the global queue.
+ *
+ * On a foreign thread it does nothing. */
+LOAM_API void loam_yield(void);
+
+/* Ends the calling goroutine: Go's runtime.Goexit. Destructors of its local values run. */
+LOAM_API LOAM_NORETURN void loam_goexit(void);
+
+/* The calling goroutine's number as dumps show it; 0 on a foreign thread. */
+LOAM_API uint64_t loam_goid(void);
+
+/* Names the calling goroutine in dumps. name is not copied and must outlive the goroutine. */
+LOAM_API void loam_set_name(const char *name);
+
+/* Wires the calling goroutine to its thread until as many loam_unlock_os_thread: it alone runs
+ * there, and nowhere else. A goroutine that ends while locked ends the thread too. */
+LOAM_API void loam_lock_os_thread(void);
+
+/* Undoes one loam_lock_os_thread; without one it does nothing. */
+LOAM_API void loam_unlock_os_thread(void);
+
+/* Sets how many threads run goroutines at once, returns the former number; n < 1 only asks.
+ *
+ * Stops the world. Ends the automatic following of affinity and quota. */
+LOAM_API int loam_gomaxprocs(int n);
+
+/* How many CPUs this process may use (affinity and cgroup quota); Go's default for GOMAXPROCS. */
+LOAM_API int loam_num_cpu(void);
+
+/* How many goroutines exist. */
+LOAM_API int64_t loam_num_goroutine(void);
+
+/* ---- Calls that block the thread ----------------------------------------------------------- */
+
+/* Runs fn(arg) here while other goroutines go on elsewhere: for any call that may block in the
+ * kernel or compute for long without calling the runtime.
+ *
+ * fn must not call functions of Loam that park. On a foreign thread it just runs fn. */
+LOAM_API void loam_blocking(void (*fn)(void *), void *arg);
+
+/* Begins a stretch in which the calling goroutine may block its thread; see loam_blocking.
+ *
+ * Until loam_blocking_leave the goroutine must not call functions of Loam that park. Not nested. */
+LOAM_API void loam_blocking_enter(void);
+
+/* Ends the stretch; parks if no processor is free. errno is kept. */
+LOAM_API void loam_blocking_leave(void);
+
+/* ---- Values of a goroutine ----------------------------------------------------------------- */
+
+/* Sets a label of the calling goroutine, shown in dumps; goroutines that it starts inherit it.
+ *
+ * key and value are copied; value NULL removes the label. Errors: -ENOMEM, -EINVAL. */
+LOAM_API int loam_set_label(const char *key, const char *value);
+
+/* The label's value, or NULL. Valid until the calling goroutine sets a label again or ends. */
+LOAM_API const char *loam_label(const char *key);
+
+/* A key of goroutine-local values. */
+typedef int loam_local_key;
+
+/* Makes a key; the destructor (may be NULL) gets each non-NULL value when its goroutine ends.
+ *
+ * Destructors run on the goroutine, after its function. Errors: -EAGAIN: 128 keys are in use. */
+LOAM_API int loam_local_key_new(loam_local_key *key, void (*destructor)(void *));
+
+/* Gives a key back; values under it are forgotten without their destructor. */
+LOAM_API int loam_local_key_free(loam_local_key key);
+
+/* Sets the calling goroutine's value under key. Errors: -ENOMEM, -EINVAL no such key or a foreign
+ * thread. */
+LOAM_API int loam_local_set(loam_local_key key, void *value);
+
+/* The calling goroutine's value under key, NULL if it has none. */
+LOAM_API void *loam_local_get(loam_local_key key);
+
+/* ---- Faults -------------------------------------------------------------------------------- */
+
+/* Go's panic: prints "panic: " and the text, a traceback of the calling goroutine, exits 2. */
+LOAM_API LOAM_NORETURN void loam_panic(const char *format, ...)
+    __attribute__((format(printf, 1, 2)));
+
+LOAM_END_DECLS
+
+#include <loam/chan.h>
+#include <loam/context.h>
+#include <loam/debug.h>
+#include <loam/group.h>
+#include <loam/pool.h>
+#include <loam/sync.h>
+#include <loam/time.h>
+
+#endif

@@ -1,0 +1,221 @@
+/* Channels and select, typed: a value of a wrong type does not compile.
+ *
+ *     loam_chan(int) c = loam_chan_make(int, 10);
+ *     loam_send(c, 42);
+ *     int v = loam_recv(c);
+ *     for (int x; loam_recv_ok(c, &x);) ...       // Go's `for x := range c`
+ *
+ * loam_chan(T) is a pointer type that carries T and nothing else: two of the same T are the same
+ * type everywhere, without a declaration, and NULL is Go's nil channel. It is spelled as a pointer
+ * to a function that returns T, which is never called: a struct type would have to be declared once
+ * per T before its first use, and a pointer to T could be read by mistake.
+ *
+ * A value may be sent when it converts to T without narrowing: the same type, an int on a channel
+ * of long, a char * on one of const char *, an integer constant on any number. */
+#ifndef LOAM_CHAN_H
+#define LOAM_CHAN_H
+
+#include <loam/base.h>
+
+LOAM_BEGIN_DECLS
+
+/* A channel without its type: what lies behind every loam_chan(T). */
+struct loam_hchan;
+
+/* Makes a channel of size elements of elemsize bytes each; the work behind loam_chan_make.
+ *
+ * Stores it in *out. Errors: -EINVAL size is negative, or the buffer's bytes overflow; -ENOMEM. */
+LOAM_API int loam_chan_new(struct loam_hchan **out, size_t elemsize, int64_t size);
+
+/* The same, with Go's panic "makechan: size out of range" instead of an error. */
+LOAM_API struct loam_hchan *loam_chan_new_or_panic(size_t elemsize, int64_t size);
+
+/* Frees a channel that no goroutine uses any more. NULL is allowed.
+ *
+ * Debug builds check that nobody waits on it. Elements in the buffer are dropped. */
+LOAM_API void loam_chan_delete(struct loam_hchan *c);
+
+/* Sends the element at elem; the work behind loam_send. */
+LOAM_API void loam_chan_send(struct loam_hchan *c, const void *elem);
+
+/* Receives into elem (NULL: drops it); true if a value was sent, false and a zeroed element if the
+ * channel is closed and empty. The work behind loam_recv. */
+LOAM_API bool loam_chan_recv(struct loam_hchan *c, void *elem);
+
+/* Sends if that needs no waiting: 1 sent, -EAGAIN not. Never parks. From any thread. */
+LOAM_API int loam_chan_try_send(struct loam_hchan *c, const void *elem);
+
+/* Receives if that needs no waiting: 1 received, 0 closed and empty, -EAGAIN neither. Never parks.
+ * From any thread. */
+LOAM_API int loam_chan_try_recv(struct loam_hchan *c, void *elem);
+
+/* Closes; the work behind loam_close. */
+LOAM_API void loam_chan_close(struct loam_hchan *c);
+
+/* How many elements wait in the buffer; 0 for NULL. */
+LOAM_API int64_t loam_chan_len(const struct loam_hchan *c);
+
+/* How many elements the buffer holds; 0 for NULL. */
+LOAM_API int64_t loam_chan_cap(const struct loam_hchan *c);
+
+/* One case of a select: made by loam_on_send, loam_on_recv, loam_on_recv_ok. */
+struct loam_case {
+    struct loam_hchan *chan; /* NULL: this case is never ready */
+    void *elem;              /* sent from, or received into (NULL: dropped) */
+    bool *ok;                /* receive: set as the result of loam_recv_ok; may be NULL */
+    int send;                /* 1: send, 0: receive */
+};
+
+/* Flags of loam_select_n. */
+enum { LOAM_SELECT_DEFAULT = 1 /* do not wait: return -1 if no case is ready */ };
+
+/* Waits until one of the n cases can go on, does it, returns its index.
+ *
+ * Among several that are ready the choice is uniformly random. Parks; with LOAM_SELECT_DEFAULT it
+ * does not and returns -1 if none is ready. With no case and no default it parks for ever. Misuse:
+ * above 65,536 cases a panic, as in Go's reflect.Select. */
+LOAM_API int loam_select_n(const struct loam_case *cases, size_t n, int flags);
+
+LOAM_END_DECLS
+
+/* ---- The typed face ------------------------------------------------------------------------ */
+
+/* The type of a channel of T: Go's `chan T`. T is any type that a function may return. */
+#define loam_chan(T) __typeof__(T(*)(struct loam_hchan *))
+
+/* The element type of a channel expression. */
+#define LOAM_ELEM(c) __typeof__((c)((struct loam_hchan *)0))
+
+/* The channel behind a typed one, for the untyped functions. */
+#define loam_chan_raw(c) \
+    ((void)sizeof(LOAM_ELEM(c)), (struct loam_hchan *)(uintptr_t)(c))
+
+#ifdef __cplusplus
+#include <type_traits>
+#define LOAM_SAME_TYPE_(A, B) (std::is_same<std::remove_cv_t<A>, std::remove_cv_t<B>>::value)
+#define LOAM_CHECK_VALUE_(T, ...)                                                              \
+    static_assert(std::is_convertible<decltype(__VA_ARGS__), T>::value,                            \
+                  "loam: this value is not of the channel's element type")
+#define LOAM_CHECK_PLACE_(c, p)                                                                    \
+    static_assert(std::is_convertible<decltype(p), LOAM_ELEM(c) *>::value,                         \
+                  "loam: this pointer is not to the channel's element type")
+#else
+#define LOAM_SAME_TYPE_(A, B) __builtin_types_compatible_p(A, B)
+/* The conditional's type is what C's conversions make of both: T only if nothing is narrowed. A
+ * struct of another type does not even form one, which is a compile error too. */
+#define LOAM_CHECK_VALUE_(T, ...)                                                                  \
+    _Static_assert(LOAM_SAME_TYPE_(T, __typeof__((void)0, (__VA_ARGS__))) ||                       \
+                       LOAM_SAME_TYPE_(T, __typeof__(1 ? *(T *)0 : (__VA_ARGS__))) ||              \
+                       LOAM_SAME_TYPE_(T, _Bool) ||                                                \
+                       (__builtin_classify_type(*(T *)0) == __builtin_classify_type(__VA_ARGS__) &&\
+                        __builtin_classify_type(*(T *)0) != 5 && __builtin_constant_p(__VA_ARGS__)),\
+                   "loam: this value is not of the channel's element type")
+#define LOAM_CHECK_PLACE_(c, p)                                                                    \
+    _Static_assert(LOAM_SAME_TYPE_(LOAM_ELEM(c) *, __typeof__(1 ? (LOAM_ELEM(c) *)0 : (p))),       \
+                   "loam: this pointer is not to the channel's element type")
+#endif
+
+/* Makes a channel of T that buffers size elements: Go's make(chan T, size).
+ *
+ * The program owns it and ends it with loam_chan_free. Panics like Go's on a negative or
+ * overflowing size; loam_chan_new returns an error instead. */
+#define loam_chan_make(T, size) ((loam_chan(T))(uintptr_t)loam_chan_new_or_panic(sizeof(T), size))
+
+/* Frees a channel that no goroutine uses any more. NULL is allowed. */
+#define loam_chan_free(c) loam_chan_delete(loam_chan_raw(c))
+
+/* Sends a value: Go's `c <- v`. Parks until a receiver takes it or the buffer has room.
+ *
+ * On NULL it parks for ever; on a closed channel it is Go's panic "send on closed channel". */
+#define loam_send(c, ...)                                                                          \
+    __extension__({                                                                                \
+        LOAM_CHECK_VALUE_(LOAM_ELEM(c), __VA_ARGS__);                                              \
+        LOAM_ELEM(c) loam_sent_ = (__VA_ARGS__);                                                   \
+        loam_chan_send(loam_chan_raw(c), &loam_sent_);                                             \
+    })
+
+/* Receives and yields a value: Go's `<-c`. Parks until there is one; zero if closed and empty. */
+#define loam_recv(c)                                                                               \
+    __extension__({                                                                                \
+        LOAM_ELEM(c) loam_received_;                                                               \
+        (void)loam_chan_recv(loam_chan_raw(c), &loam_received_);                                   \
+        loam_received_;                                                                            \
+    })
+
+/* Receives into *p (p NULL: drops it): Go's `v, ok := <-c`; yields ok. */
+#define loam_recv_ok(c, p)                                                                         \
+    __extension__({                                                                                \
+        LOAM_CHECK_PLACE_(c, p);                                                                   \
+        loam_chan_recv(loam_chan_raw(c), (p));                                                     \
+    })
+
+/* Sends if that needs no waiting: 1 sent, -EAGAIN not. */
+#define loam_try_send(c, ...)                                                                      \
+    __extension__({                                                                                \
+        LOAM_CHECK_VALUE_(LOAM_ELEM(c), __VA_ARGS__);                                              \
+        LOAM_ELEM(c) loam_sent_ = (__VA_ARGS__);                                                   \
+        loam_chan_try_send(loam_chan_raw(c), &loam_sent_);                                         \
+    })
+
+/* Receives into *p if that needs no waiting: 1 received, 0 closed and empty, -EAGAIN neither. */
+#define loam_try_recv(c, p)                                                                        \
+    __extension__({                                                                                \
+        LOAM_CHECK_PLACE_(c, p);                                                                   \
+        loam_chan_try_recv(loam_chan_raw(c), (p));                                                 \
+    })
+
+/* Closes: Go's close(c). Receivers drain the buffer, then get zero values. Panics like Go's on NULL
+ * and on a closed channel. From any thread. */
+#define loam_close(c) loam_chan_close(loam_chan_raw(c))
+
+/* How many elements wait in the buffer: Go's len(c). */
+#define loam_len(c) loam_chan_len(loam_chan_raw(c))
+
+/* How many elements the buffer holds: Go's cap(c). */
+#define loam_cap(c) loam_chan_cap(loam_chan_raw(c))
+
+#ifdef __cplusplus
+#define LOAM_CASE_(c, p, okp, snd) (loam_case{loam_chan_raw(c), (void *)(p), (okp), (snd)})
+#define LOAM_CHECKED_PLACE_(c, p) (static_cast<LOAM_ELEM(c) *>(p))
+#else
+#define LOAM_CASE_(c, p, okp, snd) ((struct loam_case){loam_chan_raw(c), (void *)(p), (okp), (snd)})
+#define LOAM_CHECKED_PLACE_(c, p)                                                                  \
+    __extension__({                                                                                \
+        LOAM_CHECK_PLACE_(c, p);                                                                   \
+        (p);                                                                                       \
+    })
+#endif
+
+/* A select case that sends the element at p. */
+#define loam_on_send(c, p) LOAM_CASE_(c, LOAM_CHECKED_PLACE_(c, p), NULL, 1)
+
+/* A select case that receives into *p (p NULL: drops it). */
+#define loam_on_recv(c, p) LOAM_CASE_(c, LOAM_CHECKED_PLACE_(c, p), NULL, 0)
+
+/* A select case that receives into *p and sets *okp: false if the channel is closed and empty. */
+#define loam_on_recv_ok(c, p, okp) LOAM_CASE_(c, LOAM_CHECKED_PLACE_(c, p), okp, 0)
+
+#ifdef __cplusplus
+#define LOAM_CASES_(name, ...) const loam_case name[] = {__VA_ARGS__}
+#else
+#define LOAM_CASES_(name, ...) const struct loam_case name[] = {__VA_ARGS__}
+#endif
+
+/* Go's select: waits until one of the cases can go on, does it, yields its index.
+ *
+ *     switch (loam_select(loam_on_recv(c, &v), loam_on_send(d, &x))) { case 0: ... case 1: ... } */
+#define loam_select(...)                                                                           \
+    __extension__({                                                                                \
+        LOAM_CASES_(loam_cases_, __VA_ARGS__);                                                     \
+        loam_select_n(loam_cases_, sizeof loam_cases_ / sizeof loam_cases_[0], 0);                 \
+    })
+
+/* Go's select with a default: does not wait, yields -1 if no case is ready. */
+#define loam_select_default(...)                                                                   \
+    __extension__({                                                                                \
+        LOAM_CASES_(loam_cases_, __VA_ARGS__);                                                     \
+        loam_select_n(loam_cases_, sizeof loam_cases_ / sizeof loam_cases_[0],                     \
+                      LOAM_SELECT_DEFAULT);                                                        \
+    })
+
+#endif

@@ -1,0 +1,47 @@
+/* Looking at the runtime from inside the program. */
+#ifndef LOAM_DEBUG_H
+#define LOAM_DEBUG_H
+
+#include <loam/base.h>
+
+LOAM_BEGIN_DECLS
+
+/* Writes a traceback of the calling goroutine to fd, in Go's form. No malloc. */
+LOAM_API void loam_traceback(int fd);
+
+/* Writes all goroutines with their states and tracebacks to fd, in Go's form. Stops the world for
+ * it when called on a goroutine. No malloc. */
+LOAM_API void loam_dump_goroutines(int fd);
+
+/* Figures of the scheduler since start. */
+struct loam_sched_stats {
+    int64_t goroutines;         /* that exist */
+    uint64_t goroutines_created;
+    uint64_t schedules;         /* times that a goroutine was given a processor */
+    uint64_t direct_switches;   /* of these, straight from a goroutine that parked */
+    uint64_t steals;            /* goroutines that a processor took from another */
+    uint64_t handoffs;          /* processors taken from a thread in a blocking call */
+    uint64_t unannounced_sleeps;/* times that a thread was seen asleep in the kernel unannounced */
+    uint64_t stw;               /* times that the world was stopped */
+    int threads;                /* that the runtime owns */
+    int gomaxprocs;
+    uint64_t stacks_mapped;     /* bytes of address space for stacks */
+    uint64_t stacks_free;       /* free stacks kept for reuse */
+};
+LOAM_API void loam_read_sched_stats(struct loam_sched_stats *stats);
+
+/* One legal edge of an automaton of the runtime, from the table that casgstatus enforces. */
+struct loam_edge {
+    const char *automaton; /* "G" or "P" */
+    const char *from, *to; /* states */
+    const char *by;        /* who takes it */
+    const char *where;     /* functions that take it */
+    uint64_t count;        /* how often it was taken since start */
+};
+
+/* Fills at most n edges, returns how many there are. Counts are sums over threads that go on. */
+LOAM_API size_t loam_read_edges(struct loam_edge *edges, size_t n);
+
+LOAM_END_DECLS
+
+#endif
