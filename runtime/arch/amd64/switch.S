@@ -1,0 +1,51 @@
+/* The switch between two stacks on x86-64.
+ *
+ * Only what the ABI makes callee-saved is kept: rbx rbp r12-r15 and the stack pointer. mxcsr and
+ * the x87 control word belong to the thread: saving them costs 2-5 ns more per switch (measured),
+ * and C code that changes them around a call that parks has changed its thread's. The jump through
+ * a register instead of ret spares the return predictor a miss: this return never matches its call.
+ */
+	.text
+
+/* void arch_switch(struct gobuf *from, struct gobuf *to) */
+	.globl	arch_switch
+	.hidden	arch_switch
+	.type	arch_switch, @function
+	.p2align 4
+arch_switch:
+	.cfi_startproc
+	pushq	%rbx
+	pushq	%r12
+	pushq	%r13
+	pushq	%r14
+	pushq	%r15
+	pushq	%rbp
+	movq	%rsp, (%rdi)
+	movq	(%rsi), %rsp
+	popq	%rbp
+	popq	%r15
+	popq	%r14
+	popq	%r13
+	popq	%r12
+	popq	%rbx
+	popq	%rcx
+	jmp	*%rcx
+	.cfi_endproc
+	.size	arch_switch, .-arch_switch
+
+/* The first frame of a new context: calls the function in rbx. rbp is 0 here, so that a walk by
+ * frame pointers ends; unwinders see an undefined return address and end too. */
+	.globl	arch_entry
+	.hidden	arch_entry
+	.type	arch_entry, @function
+	.p2align 4
+arch_entry:
+	.cfi_startproc
+	.cfi_undefined rip
+	xorl	%ebp, %ebp
+	call	*%rbx
+	ud2
+	.cfi_endproc
+	.size	arch_entry, .-arch_entry
+
+	.section .note.GNU-stack,"",@progbits

@@ -1,0 +1,18 @@
+/* The one thread-local of the runtime: the current thread's struct thread. See arch_cpu.h. */
+#include "arch/arch.h"
+
+#if LOAM_SHARED
+static __thread struct thread *self;
+
+__attribute__((noipa)) struct thread *thread_self(void)
+{
+    return self;
+}
+
+__attribute__((noipa)) void thread_set(struct thread *t)
+{
+    self = t;
+}
+#else
+__thread struct thread *loam_thread_self_tls;
+#endif

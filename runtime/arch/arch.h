@@ -1,0 +1,34 @@
+/* What the runtime needs of a CPU. arch_cpu.h is the file of that name in the folder of the CPU
+ * that the build chose; it provides:
+ *
+ *   struct gobuf                      a saved context, sp first
+ *   thread_self(), thread_set(t)      the thread-local pointer to struct thread, by value: the
+ *                                     address of a thread-local must never be kept across a switch,
+ *                                     because the goroutine may go on on another thread
+ *   arch_switch(from, to)             saves the callee-saved registers and the stack pointer in
+ *                                     *from, goes on in *to. The floating-point environment is the
+ *                                     thread's and stays
+ *   arch_prepare(buf, lo, hi, entry)  makes a context that calls entry() on an empty stack; entry
+ *                                     must not return. A frame walk ends there
+ *   arch_gobuf_pc, arch_gobuf_fp      where a saved context will go on, and its frame pointer
+ *   arch_frame_next(fp, &pc, &next)   one step of a frame-pointer walk
+ *   arch_ucontext_regs(uc, ...)       pc, sp, fp of a signal context
+ *   arch_pause()                      a hint in spin loops
+ *   arch_ticks()                      a cheap counter that rises about evenly (for gating clock
+ *                                     reads, never for times)
+ */
+#ifndef ARCH_ARCH_H
+#define ARCH_ARCH_H
+
+#include "base/base.h"
+#include "base/thread.h"
+
+#include "arch_cpu.h"
+
+/* Which frames of a walk are plausible: inside [lo, hi), aligned, and rising. */
+static inline bool arch_frame_ok(uintptr_t fp, uintptr_t lo, uintptr_t hi)
+{
+    return fp >= lo && fp + 2 * sizeof(uintptr_t) <= hi && (fp & (sizeof(uintptr_t) - 1)) == 0;
+}
+
+#endif

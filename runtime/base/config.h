@@ -1,0 +1,25 @@
+/* Sizes that a torture build shrinks, so that rare paths become common ones. */
+#ifndef BASE_CONFIG_H
+#define BASE_CONFIG_H
+
+#if LOAM_TORTURE
+#define RUNQ_SIZE 4         /* local run queue: overflows to the global one all the time */
+#define GFREE_LOCAL_MAX 2   /* free goroutines a P keeps */
+#define GOID_BATCH 1        /* goroutine numbers a P takes at once */
+#define SCHED_TICK_GLOBAL 3 /* how often the global queue is looked at first */
+#else
+#define RUNQ_SIZE 256
+#define GFREE_LOCAL_MAX 128
+#define GOID_BATCH 16
+#define SCHED_TICK_GLOBAL 61
+#endif
+
+#define STACK_DEFAULT (256u << 10)
+#define STACK_GUARD (64u << 10)
+#define STACK_MAX (1u << 30)
+#define STACK_MAIN (8u << 20) /* the main goroutine gets what a main thread has */
+#define MAX_PROCS 1024
+#define MAX_THREADS_DEFAULT 10000
+#define LOCAL_KEYS 128
+
+#endif

@@ -1,0 +1,131 @@
+/* Text output without malloc; see print.h.
+ *
+ * Rejected: dprintf and vsnprintf, which may allocate, take locale locks and use several KB of
+ * stack, all of which a fault handler must not do. */
+#include "base/print.h"
+
+#include <unistd.h>
+
+void pr_flush(struct printer *p)
+{
+    unsigned done = 0;
+    while (p->fd >= 0 && done < p->len) {
+        ssize_t n = write(p->fd, p->buf + done, p->len - done);
+        if (n <= 0)
+            break; /* nobody left to tell */
+        done += (unsigned)n;
+    }
+    if (p->fd >= 0)
+        p->len = 0;
+}
+
+static void put(struct printer *p, char c)
+{
+    if (p->len == p->cap) {
+        if (p->fd < 0)
+            return;
+        pr_flush(p);
+    }
+    p->buf[p->len++] = c;
+}
+
+static void put_number(struct printer *p, uint64_t v, unsigned base, bool negative, int width,
+                       char pad)
+{
+    char digits[24];
+    int n = 0;
+    do {
+        digits[n++] = "0123456789abcdef"[v % base];
+        v /= base;
+    } while (v != 0);
+    int total = n + (negative ? 1 : 0);
+    if (negative && pad == '0')
+        put(p, '-');
+    for (; width > total; width--)
+        put(p, pad);
+    if (negative && pad != '0')
+        put(p, '-');
+    while (n > 0)
+        put(p, digits[--n]);
+}
+
+void vpr(struct printer *p, const char *format, va_list args)
+{
+    for (const char *f = format; *f != '\0'; f++) {
+        if (*f != '%') {
+            put(p, *f);
+            continue;
+        }
+        char pad = ' ';
+        int width = 0;
+        int longs = 0;
+        f++;
+        if (*f == '0') {
+            pad = '0';
+            f++;
+        }
+        for (; *f >= '0' && *f <= '9'; f++)
+            width = width * 10 + (*f - '0');
+        for (; *f == 'l' || *f == 'z'; f++)
+            longs++;
+        switch (*f) {
+        case 's': {
+            const char *s = va_arg(args, const char *);
+            for (s = s != NULL ? s : "(null)"; *s != '\0'; s++)
+                put(p, *s);
+            break;
+        }
+        case 'c':
+            put(p, (char)va_arg(args, int));
+            break;
+        case 'd': {
+            int64_t v = longs ? va_arg(args, int64_t) : va_arg(args, int);
+            put_number(p, v < 0 ? 0 - (uint64_t)v : (uint64_t)v, 10, v < 0, width, pad);
+            break;
+        }
+        case 'u':
+        case 'x': {
+            uint64_t v = longs ? va_arg(args, uint64_t) : va_arg(args, unsigned);
+            put_number(p, v, *f == 'x' ? 16 : 10, false, width, pad);
+            break;
+        }
+        case 'p':
+            put(p, '0');
+            put(p, 'x');
+            put_number(p, (uint64_t)(uintptr_t)va_arg(args, void *), 16, false, 0, ' ');
+            break;
+        case '\0':
+            return;
+        default:
+            put(p, *f);
+        }
+    }
+}
+
+void pr(struct printer *p, const char *format, ...)
+{
+    va_list args;
+    va_start(args, format);
+    vpr(p, format, args);
+    va_end(args);
+}
+
+void print_fd(int fd, const char *format, ...)
+{
+    PRINTER(p, fd);
+    va_list args;
+    va_start(args, format);
+    vpr(&p, format, args);
+    va_end(args);
+    pr_flush(&p);
+}
+
+void print_buf(char *buf, size_t cap, const char *format, ...)
+{
+    struct printer p = {-1, 0, (unsigned)cap - 1, buf};
+    va_list args;
+    va_start(args, format);
+    vpr(&p, format, args);
+    va_end(args);
+    buf[p.len] = '\0';
+}

@@ -1,0 +1,40 @@
+/* Waiting in the kernel. */
+#include "os/os.h"
+
+#include <errno.h>
+#include <linux/futex.h>
+#include <sched.h>
+#include <sys/syscall.h>
+#include <time.h>
+#include <unistd.h>
+
+void os_futex_wait(uint32_t *addr, uint32_t val, int64_t ns)
+{
+    int saved = errno;
+    struct timespec ts = {.tv_sec = ns / 1000000000, .tv_nsec = ns % 1000000000};
+    /* private: the word is never shared between processes */
+    syscall(SYS_futex, addr, FUTEX_WAIT_PRIVATE, val, ns < 0 ? NULL : &ts, NULL, 0);
+    errno = saved;
+}
+
+void os_futex_wake(uint32_t *addr, int n)
+{
+    int saved = errno;
+    syscall(SYS_futex, addr, FUTEX_WAKE_PRIVATE, n, NULL, NULL, 0);
+    errno = saved;
+}
+
+void os_usleep(unsigned us)
+{
+    int saved = errno;
+    struct timespec ts = {.tv_sec = us / 1000000, .tv_nsec = (long)(us % 1000000) * 1000};
+    nanosleep(&ts, NULL);
+    errno = saved;
+}
+
+void os_yield(void)
+{
+    int saved = errno;
+    sched_yield();
+    errno = saved;
+}

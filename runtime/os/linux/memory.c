@@ -1,0 +1,89 @@
+/* Memory from Linux. Maps are private, anonymous and MAP_NORESERVE: a goroutine's stack is 256 KB of
+ * addresses and a page or two of memory. */
+#include "os/os.h"
+
+#include <errno.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+#include <unistd.h>
+
+#ifndef MADV_GUARD_INSTALL
+#define MADV_GUARD_INSTALL 102 /* Linux 6.13 */
+#endif
+#ifndef PR_SET_VMA
+#define PR_SET_VMA 0x53564d41
+#define PR_SET_VMA_ANON_NAME 0
+#endif
+
+static void *map(size_t size, const char *name)
+{
+    int saved = errno;
+    void *p = mmap(NULL, size, PROT_READ | PROT_WRITE,
+                   MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_STACK, -1, 0);
+    if (p == MAP_FAILED)
+        p = NULL;
+    else
+        /* fails on kernels without the option, which costs nothing but the name */
+        (void)prctl(PR_SET_VMA, PR_SET_VMA_ANON_NAME, p, size, name);
+    errno = saved;
+    return p;
+}
+
+void *os_mem_map(size_t size, const char *name)
+{
+    return map(size, name);
+}
+
+void os_mem_unmap(void *p, size_t size)
+{
+    int saved = errno;
+    if (p != NULL)
+        (void)munmap(p, size);
+    errno = saved;
+}
+
+void *os_mem_map_small_pages(size_t size, size_t align, const char *name)
+{
+    int saved = errno;
+    char *p = map(size + align, name);
+    if (p == NULL)
+        return NULL;
+    char *aligned = (char *)align_up((uintptr_t)p, align);
+    if (aligned > p)
+        (void)munmap(p, (size_t)(aligned - p));
+    (void)munmap(aligned + size, (size_t)(p + align - aligned));
+    /* A huge page would commit 2 MB for the 4 KB that a goroutine touches. EINVAL: the kernel has
+     * no huge pages. */
+    (void)madvise(aligned, size, MADV_NOHUGEPAGE);
+    errno = saved;
+    return aligned;
+}
+
+int os_mem_guard(void *p, size_t size, bool force_mprotect)
+{
+    int saved = errno;
+    int err = 0;
+    /* Markers in the page table: they split no map, so there is no limit on their number. */
+    if (force_mprotect || madvise(p, size, MADV_GUARD_INSTALL) != 0)
+        err = mprotect(p, size, PROT_NONE) != 0 ? -errno : 0;
+    errno = saved;
+    return err;
+}
+
+void os_mem_trim(void *p, size_t size)
+{
+    int saved = errno;
+    (void)madvise(p, size, MADV_DONTNEED);
+    errno = saved;
+}
+
+void *os_mem_map_wiped_on_fork(size_t size)
+{
+    int saved = errno;
+    void *p = map(size, "loam fork guard");
+    if (p != NULL && madvise(p, size, MADV_WIPEONFORK) != 0) {
+        /* before Linux 4.14: a forked child is then not told apart */
+    }
+    errno = saved;
+    return p;
+}

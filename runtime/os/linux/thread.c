@@ -1,0 +1,224 @@
+/* Threads, CPUs and what /proc and cgroups say of them. */
+#include "os/os.h"
+
+#include "base/print.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <pthread.h>
+#include <sched.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+struct start {
+    void (*fn)(void *);
+    void *arg;
+    char name[16];
+};
+
+static void *thread_main(void *p)
+{
+    struct start s = *(struct start *)p;
+    free(p);
+    (void)prctl(PR_SET_NAME, s.name);
+    s.fn(s.arg);
+    return NULL;
+}
+
+int os_thread_start(void (*fn)(void *), void *arg, const char *name, size_t stack_size,
+                    const sigset_t *mask, uintptr_t *handle)
+{
+    struct start *s = malloc(sizeof *s);
+    if (s == NULL)
+        return -ENOMEM;
+    *s = (struct start){.fn = fn, .arg = arg};
+    print_buf(s->name, sizeof s->name, "%s", name);
+    pthread_attr_t attr;
+    pthread_attr_init(&attr);
+    int err = 0;
+    if (stack_size != 0)
+        err = pthread_attr_setstacksize(&attr, stack_size);
+    sigset_t former;
+    /* The new thread inherits the mask: set it here, so that no signal finds it unmasked. */
+    if (mask != NULL)
+        pthread_sigmask(SIG_SETMASK, mask, &former);
+    pthread_t thread;
+    if (err == 0)
+        err = pthread_create(&thread, &attr, thread_main, s);
+    if (mask != NULL)
+        pthread_sigmask(SIG_SETMASK, &former, NULL);
+    pthread_attr_destroy(&attr);
+    if (err != 0) {
+        free(s);
+        return -err;
+    }
+    *handle = (uintptr_t)thread;
+    return 0;
+}
+
+void os_thread_join(uintptr_t handle)
+{
+    pthread_join((pthread_t)handle, NULL);
+}
+
+int os_gettid(void)
+{
+    return (int)syscall(SYS_gettid);
+}
+
+int os_getpid(void)
+{
+    return (int)getpid();
+}
+
+int os_tgkill(int tid, int sig)
+{
+    int saved = errno;
+    int err = syscall(SYS_tgkill, getpid(), tid, sig) != 0 ? -errno : 0;
+    errno = saved;
+    return err;
+}
+
+/* Reads a small file, terminated; its length or -errno. */
+static ssize_t slurp(const char *path, char *buf, size_t cap)
+{
+    int saved = errno;
+    ssize_t n = -1;
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    if (fd >= 0) {
+        n = read(fd, buf, cap - 1);
+        close(fd);
+    }
+    n = n < 0 ? -errno : n;
+    buf[n > 0 ? n : 0] = '\0';
+    errno = saved;
+    return n;
+}
+
+char os_thread_state(int tid)
+{
+    char path[64], buf[256];
+    print_buf(path, sizeof path, "/proc/self/task/%d/stat", tid);
+    if (slurp(path, buf, sizeof buf) <= 0)
+        return '?';
+    const char *end = strrchr(buf, ')'); /* the name may hold anything, parentheses too */
+    return end != NULL && end[1] == ' ' && end[2] != '\0' ? end[2] : '?';
+}
+
+int os_thread_count(void)
+{
+    int saved = errno;
+    char buf[2048];
+    int n = -ENOENT;
+    if (slurp("/proc/self/status", buf, sizeof buf) > 0) {
+        const char *line = strstr(buf, "\nThreads:");
+        if (line != NULL)
+            n = atoi(line + 9);
+    }
+    errno = saved;
+    return n;
+}
+
+/* Lowers *cpus to quota/period, rounded up, not below 2 (Go 1.25's rule: at 1 the collector and the
+ * program could only take turns). */
+static void apply_quota(int64_t quota, int64_t period, int *cpus)
+{
+    if (quota <= 0 || period <= 0)
+        return;
+    int64_t n = (quota + period - 1) / period;
+    if (n < 2)
+        n = 2;
+    if (n < *cpus)
+        *cpus = (int)n;
+}
+
+static void cgroup2_quota(char *path, size_t root, int *cpus)
+{
+    /* a parent's limit binds its children: walk up to the root */
+    for (;;) {
+        char file[600], buf[64];
+        print_buf(file, sizeof file, "%s/cpu.max", path);
+        if (slurp(file, buf, sizeof buf) > 0 && strncmp(buf, "max", 3) != 0) {
+            char *end;
+            long long quota = strtoll(buf, &end, 10);
+            apply_quota(quota, strtoll(end, NULL, 10), cpus);
+        }
+        char *slash = strrchr(path + root, '/');
+        if (slash == NULL)
+            return;
+        *slash = '\0';
+    }
+}
+
+static void cgroup1_quota(const char *dir, int *cpus)
+{
+    char file[600], quota[32], period[32];
+    print_buf(file, sizeof file, "%s/cpu.cfs_quota_us", dir);
+    if (slurp(file, quota, sizeof quota) <= 0)
+        return;
+    print_buf(file, sizeof file, "%s/cpu.cfs_period_us", dir);
+    if (slurp(file, period, sizeof period) > 0)
+        apply_quota(strtoll(quota, NULL, 10), strtoll(period, NULL, 10), cpus);
+}
+
+int os_cpu_count(void)
+{
+    int saved = errno;
+    int cpus = 1;
+    cpu_set_t *set = CPU_ALLOC(4096);
+    size_t size = CPU_ALLOC_SIZE(4096);
+    if (set != NULL && sched_getaffinity(0, size, set) == 0)
+        cpus = CPU_COUNT_S(size, set);
+    CPU_FREE(set);
+
+    char buf[4096];
+    if (slurp("/proc/self/cgroup", buf, sizeof buf) > 0) {
+        char *save = NULL;
+        for (char *line = strtok_r(buf, "\n", &save); line != NULL;
+             line = strtok_r(NULL, "\n", &save)) {
+            char dir[512];
+            if (strncmp(line, "0::", 3) == 0) {
+                static const char root[] = "/sys/fs/cgroup";
+                print_buf(dir, sizeof dir, "%s%s", root, line[3] == '/' && !line[4] ? "" : line + 3);
+                cgroup2_quota(dir, sizeof root - 1, &cpus);
+            } else {
+                const char *controllers = strchr(line, ':');
+                const char *path = controllers ? strchr(controllers + 1, ':') : NULL;
+                if (path == NULL || memmem(controllers, (size_t)(path - controllers), "cpu", 3) == NULL)
+                    continue;
+                /* inside a container the path of the host is not mounted: the root is ours */
+                print_buf(dir, sizeof dir, "/sys/fs/cgroup/cpu%s", path + 1);
+                cgroup1_quota(dir, &cpus);
+                cgroup1_quota("/sys/fs/cgroup/cpu", &cpus);
+            }
+        }
+    }
+    errno = saved;
+    return cpus > 0 ? cpus : 1;
+}
+
+void os_thread_stack(uintptr_t *lo, uintptr_t *hi)
+{
+    pthread_attr_t attr;
+    void *addr = NULL;
+    size_t size = 0;
+    if (pthread_getattr_np(pthread_self(), &attr) == 0) {
+        pthread_attr_getstack(&attr, &addr, &size);
+        pthread_attr_destroy(&attr);
+    }
+    *lo = (uintptr_t)addr;
+    *hi = (uintptr_t)addr + size;
+}
+
+int64_t os_timer_slack(int64_t ns)
+{
+    int saved = errno;
+    int former = prctl(PR_GET_TIMERSLACK);
+    (void)prctl(PR_SET_TIMERSLACK, (unsigned long)ns);
+    errno = saved;
+    return former;
+}

@@ -1,0 +1,76 @@
+/* The contract with the operating system: everything that the runtime asks of it, in one place.
+ *
+ * All functions return -errno on failure and leave errno as it was; none switches goroutine. The
+ * folder of the system that the build chose implements them. */
+#ifndef OS_OS_H
+#define OS_OS_H
+
+#include "base/base.h"
+
+#include <signal.h>
+
+/* ---- Memory (memory.c) --------------------------------------------------------------------- */
+
+/* Zeroed memory, committed on first touch, not counted against overcommit. Named in /proc/.../maps
+ * where the kernel can. NULL: none to be had. */
+void *os_mem_map(size_t size, const char *name);
+void os_mem_unmap(void *p, size_t size);
+/* The same without huge pages, aligned to `align`. */
+void *os_mem_map_small_pages(size_t size, size_t align, const char *name);
+/* Makes [p, p+size) fault on access: by guard markers (kernel 6.13), else by mprotect. */
+int os_mem_guard(void *p, size_t size, bool force_mprotect);
+/* Drops the pages' contents; they read as zero afterwards. */
+void os_mem_trim(void *p, size_t size);
+/* A page whose bytes are zero in a forked child. */
+void *os_mem_map_wiped_on_fork(size_t size);
+
+/* ---- Threads (thread.c) -------------------------------------------------------------------- */
+
+/* Starts a thread whose signal mask is *mask (NULL: the caller's). stack_size 0: the default. */
+int os_thread_start(void (*fn)(void *), void *arg, const char *name, size_t stack_size,
+                    const sigset_t *mask, uintptr_t *handle);
+/* Waits for its end. */
+void os_thread_join(uintptr_t handle);
+int os_gettid(void);
+int os_getpid(void);
+/* Sends a signal to one thread of this process. */
+int os_tgkill(int tid, int sig);
+/* One letter as in /proc/PID/stat: R running, S asleep, D disk, ...; '?' unknown. */
+char os_thread_state(int tid);
+/* How many threads this process has; -errno. */
+int os_thread_count(void);
+/* CPUs of the affinity mask, at most what the cgroup's quota pays for (rounded up, 2 at least where
+ * the mask has 2, as Go 1.25 does). */
+int os_cpu_count(void);
+/* The lowest and highest address of the calling thread's stack. */
+void os_thread_stack(uintptr_t *lo, uintptr_t *hi);
+/* Timers of this thread are exact to 1 ns instead of 50 us. Returns the former slack. */
+int64_t os_timer_slack(int64_t ns);
+
+/* ---- Waiting (futex.c) --------------------------------------------------------------------- */
+
+/* Sleeps while *addr == val, at most ns (< 0: for ever); may return early. */
+void os_futex_wait(uint32_t *addr, uint32_t val, int64_t ns);
+/* Wakes at most n sleepers. */
+void os_futex_wake(uint32_t *addr, int n);
+void os_usleep(unsigned us);
+void os_yield(void);
+
+/* ---- Clock (clock.c) ----------------------------------------------------------------------- */
+
+int64_t os_nanotime(void); /* monotonic */
+
+/* ---- Signals (signal.c) -------------------------------------------------------------------- */
+
+typedef void os_handler(int sig, siginfo_t *info, void *ucontext);
+/* Installs a handler on the alternate stack, with SA_RESTART, if the disposition is the default;
+ * -EEXIST if the program has one of its own. */
+int os_signal_install(int sig, os_handler *fn);
+/* Puts the default back if ours is still installed. */
+void os_signal_remove(int sig, os_handler *fn);
+/* Gives the calling thread an alternate signal stack unless it has one; the size in bytes of what
+ * was mapped into *size, NULL if it had one. */
+void *os_altstack_set(size_t *size);
+void os_altstack_clear(void *stack, size_t size);
+
+#endif

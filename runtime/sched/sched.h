@@ -1,0 +1,258 @@
+/* The scheduler, as the floors above see it: G, M and P, parking and waking, time, choices.
+ *
+ *   G  a goroutine: a saved context and a stack
+ *   M  a thread of the runtime
+ *   P  the right to run goroutines, with a queue of runnable ones; GOMAXPROCS many
+ *
+ * A structure's fields belong to sched/; other folders use what is declared below them, and the few
+ * fields marked "for upper floors". */
+#ifndef SCHED_SCHED_H
+#define SCHED_SCHED_H
+
+#include "arch/arch.h"
+#include "base/atomic.h"
+#include "base/base.h"
+#include "base/config.h"
+#include "lock/lock.h"
+#include "stack/stack.h"
+
+enum gstatus {
+#define GSTATE(name, number, text) G_##name = number,
+#include "sched/states.tbl"
+};
+
+enum pstatus {
+#define PSTATE(name, number, text) P_##name = number,
+#include "sched/states.tbl"
+};
+
+enum waitreason {
+#define WAIT(name, text) WAIT_##name,
+#include "sched/waitreasons.tbl"
+#undef WAIT
+    WAIT_COUNT
+};
+
+/* Indices of the edges, for the counters. */
+enum edge {
+#define GEDGE(from, to, how, by, where) EDGE_G_##from##_##to,
+#include "sched/states.tbl"
+#define PEDGE(from, to, how, by, where) EDGE_P_##from##_##to,
+#include "sched/states.tbl"
+    EDGE_COUNT
+};
+
+struct m;
+struct p;
+struct golocals; /* labels and local values: locals.c */
+
+/* A goroutine. It lies at the top of its own stack's slot, so that a parked goroutine costs one
+ * page; the memory of a dead one stays a valid struct g until the runtime stops. */
+struct g {
+    struct gobuf sched;    /* owner: itself while it switches away; const while parked */
+    uint32_t status;       /* atomic; states.tbl */
+    uint32_t select_done;  /* atomic: for upper floors: 1 once a select was won */
+    struct m *m;           /* owner M: the M that runs it, or NULL */
+    struct g *schedlink;   /* whoever owns the queue it is on */
+    uint64_t goid;         /* const from newproc to goexit */
+    void *param;           /* for upper floors: the waker leaves a message, before goready */
+    int64_t waitsince;     /* owner: itself; when it parked, while schedtrace or dumps want it */
+    void (*fn)(void *);    /* const while alive */
+    void *arg;
+    uint64_t parent;       /* goid of its creator */
+    uintptr_t gopc;        /* where it was created */
+    struct m *lockedm;     /* owner: itself; the M it is wired to */
+    uint32_t locked;       /* owner: itself; depth of loam_lock_os_thread */
+    uint8_t waitreason;    /* owner: itself; enum waitreason */
+    bool is_main;          /* const: the goroutine of loam_run's function */
+    uint16_t pad;
+    const char *name;      /* owner: itself */
+    struct golocals *locals; /* owner: itself */
+    uint64_t traceseq;     /* whoever owns the status */
+    struct stack stack;    /* const */
+    struct g *alllink;     /* allg lock; const once linked: the list of all Gs */
+    void *fiber;           /* sanitizers: TSan's fiber */
+    void *fake_stack;      /* sanitizers: ASan's fake stack while switched away */
+    uint32_t valgrind_id;
+};
+
+/* A thread of the runtime. */
+struct m {
+    struct thread thread; /* first: what lower floors know of the thread */
+    struct g *curg;       /* owner thread: the goroutine that runs; NULL on g0 */
+    struct p *p;          /* owner thread: NULL without a P */
+    uint32_t preempt;     /* atomic: somebody wants this thread in the scheduler; PREEMPT_* */
+    bool spinning;        /* owner thread: looks for work without having any */
+    bool blocked;         /* owner thread: asleep on park */
+    bool incall;          /* owner thread: in loam_blocking */
+    bool exit;            /* sched.lock: told to leave */
+    /* What the successor of a switch does for the goroutine that switched away (park.c). */
+    void (*hook)(struct m *mp, struct g *prev);
+    struct g *hook_g;
+    bool (*hook_unlockf)(struct g *, void *);
+    void *hook_lock;
+    struct g g0;          /* only sched and what sanitizers need: the thread's own stack */
+    struct p *nextp;      /* before notewakeup(park): the P that it is to take */
+    struct p *oldp;       /* owner thread: the P it had before a blocking call */
+    struct g *lockedg;    /* the goroutine wired to it; owner: that goroutine */
+    struct note park;
+    struct m *schedlink;  /* sched.lock: list of idle Ms */
+    struct m *alllink;    /* sched.lock for writing; const once linked */
+    int id, tid;          /* const once started */
+    uintptr_t handle;     /* const once started; 0: the caller of loam_run */
+    void *altstack;
+    size_t altstack_size;
+    uint64_t edges[EDGE_COUNT]; /* owner thread writes, all read */
+    uint64_t direct;      /* owner thread writes, all read: direct switches */
+    uint64_t steals;      /* owner thread writes, all read */
+    /* A dump by signal (traceback.c): registers at the signal. */
+    uintptr_t sig_pc, sig_sp, sig_fp;
+    uint32_t sig_caught;  /* atomic */
+};
+_Static_assert(offsetof(struct m, thread) == 0, "thread_self is the M");
+
+enum { PREEMPT_SLICE = 1, PREEMPT_STOP = 2, PREEMPT_DST = 4 };
+
+enum { P_LOCAL_SLOTS = 8 };
+
+struct p {
+    uint32_t status; /* atomic; states.tbl */
+    int id;          /* const */
+    struct m *m;     /* owner M; NULL while idle or in a blocking call */
+    struct p *link;  /* sched.lock: list of idle Ps */
+    uint32_t schedtick;   /* owner M writes: schedules that began a slice */
+    uint32_t syscalltick; /* owner M writes: blocking calls */
+    uint32_t next_fair;   /* owner M: schedules until the global queue is looked at first */
+    struct {              /* sysmon: what it saw last */
+        uint32_t schedtick, syscalltick;
+        int64_t schedwhen, syscallwhen;
+        bool asleep;      /* reported asleep in the kernel */
+    } seen;
+    uint64_t goid_next, goid_end; /* owner M: goroutine numbers at hand */
+    struct g *gfree;              /* owner M: dead goroutines with default stacks */
+    int gfree_n;
+    uint64_t traceseq;            /* owner M */
+    uint64_t schedules, created;  /* owner M writes, all read */
+    /* The run queue: any P may take from its head, only the owner M puts at its tail. */
+    uint32_t runqhead __attribute__((aligned(cacheline))); /* atomic */
+    uint32_t runqtail;                                     /* atomic; owner M writes */
+    struct g *runnext;                                     /* atomic: runs before the queue */
+    struct g *runq[RUNQ_SIZE];                             /* atomic */
+    /* For upper floors. time/: its heap, and when its first timer is due (0: none). */
+    int64_t timers_when __attribute__((aligned(cacheline))); /* atomic */
+    void *timers;                                            /* const after timers_init_p */
+    void *local[P_LOCAL_SLOTS];                              /* owner M: see p_local.h */
+};
+
+/* ---- Who runs ------------------------------------------------------------------------------ */
+
+/* The calling thread's M; NULL on a foreign thread. Read anew after whatever may switch. */
+static always_inline struct m *getm(void)
+{
+    return (struct m *)thread_self();
+}
+
+/* The calling goroutine; NULL on a foreign thread and on a thread's own stack (g0). It may be kept
+ * across a switch. */
+static always_inline struct g *getg(void)
+{
+    struct m *mp = getm();
+    return mp != NULL ? mp->curg : NULL;
+}
+
+/* The calling goroutine; on a foreign thread a fatal error that names `what` and loam_call. */
+struct g *getg_or_die(const char *what);
+
+/* True if the runtime is started and this is not a forked child of it. Cheap. */
+bool sched_alive(void);
+
+/* ---- Parking and waking (park.c) ----------------------------------------------------------- */
+
+/* Parks the calling goroutine until goready. unlockf(gp, lock) runs once its context is saved, on
+ * another stack of the same thread, bounded to SWITCH_HOOK_STACK bytes: only then may others wake
+ * it. If it returns false the goroutine goes on at once. Returns on any M. */
+void gopark(bool (*unlockf)(struct g *, void *), void *lock, enum waitreason reason);
+
+/* gopark that releases a runtime mutex. */
+void goparkunlock(struct mutex *l, enum waitreason reason);
+
+/* Makes a parked goroutine runnable; next to run on this P. From any thread; on a foreign one it
+ * goes to the global queue. May wake a thread, never switches. */
+void goready(struct g *gp);
+
+/* goready that puts it at the tail: for wakers that wake many and go on themselves. */
+void goready_tail(struct g *gp);
+
+/* Puts the calling goroutine behind all others. */
+void gosched(void);
+
+/* A place where a goroutine may be made to yield: on entry of every operation that might park, with
+ * no runtime mutex held. Costs a load. */
+void preempt_slow(struct m *mp);
+static always_inline void preempt_point(struct m *mp)
+{
+    if (unlikely(load_relaxed(&mp->preempt) != 0))
+        preempt_slow(mp);
+}
+
+/* A goroutine waiting on something, on its own stack for as long as it waits. */
+struct sudog {
+    struct g *g;
+    struct sudog *next, *prev; /* the queue's lock */
+    void *elem;                /* where the value is or goes; the queue's lock */
+    void *c;                   /* what it waits on */
+    int64_t ticket;            /* free for the owner of the queue */
+    uint32_t index;            /* select: the case */
+    bool is_select;            /* g->select_done must be won by CAS first */
+    bool success;              /* woken by a value, not by a close */
+};
+
+/* ---- Starting (newproc.c) ------------------------------------------------------------------ */
+
+/* Starts a goroutine: 0 or -errno with a noted text. From any thread. copy: see loam_go_copy. */
+int newproc(void (*fn)(void *), void *arg, const void *copy, size_t copy_size, const char *name,
+            size_t stack_size, uintptr_t callerpc);
+
+/* ---- Time and choices (dst.c): the one place for both ---------------------------------------- */
+
+/* The monotonic clock; virtual in a seeded run. */
+int64_t nanotime(void);
+
+/* A uniform choice in [0, n), n >= 1: from the seed in a seeded run. */
+uint32_t choose(uint32_t n);
+
+/* ---- Waiting for the world outside ----------------------------------------------------------- */
+
+/* Counts goroutines that something outside the scheduler will wake (a thread pool, a foreign thread
+ * in loam_call): while there are any, all goroutines asleep is no deadlock. */
+void external_begin(void);
+void external_end(void);
+
+/* Tells the threads that sleep that a timer became due earlier than they know. `when` in nanotime. */
+void wake_for_timer(int64_t when);
+
+/* Says that goroutines were made runnable outside goready. Starts a thread if one is idle. */
+void wakep(void);
+
+/* ---- Blocking calls (syscall.c) --------------------------------------------------------------- */
+
+void entersyscall(void);
+void exitsyscall(void);
+
+/* ---- Stopping the world (stw.c) --------------------------------------------------------------- */
+
+enum stw_kind { STW_GOMAXPROCS, STW_DUMP, STW_SHUTDOWN, STW_GC };
+
+/* Halts every P and returns on the calling goroutine's M (or foreign thread), the only one that runs
+ * afterwards; blocking calls go on but cannot come back. Other stops wait. */
+void stopTheWorld(enum stw_kind kind);
+void startTheWorld(void);
+
+/* All Ps: allp[0 .. gomaxprocs-1]. Stable while the caller owns a P or has stopped the world. */
+extern struct p **allp;
+extern int gomaxprocs; /* STW */
+
+const char *waitreason_text(enum waitreason r);
+const char *gstatus_text(uint32_t status);
+
+#endif
