@@ -22,7 +22,7 @@ $(VARIANTS): ## build that variant in build/VARIANT and run its tests
 
 bench: all ## measure against the peers; BENCH=a,b selects
 	@ninja -C $(BUILD) bench-programs
-	$(PYTHON) bench/run.py --build $(BUILD) $(if $(BENCH),--only $(BENCH))
+	$(PYTHON) bench/run.py --builddir $(BUILD) $(BENCH)
 
 install: all ## install under the prefix given at set-up (meson setup build --prefix=/usr)
 	meson install -C $(BUILD) --no-rebuild

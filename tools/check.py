@@ -1,0 +1,209 @@
+#!/usr/bin/env python3
+"""The work behind ./check: builds, takes the tour, runs the gates and the tests of all variants.
+
+Every build, gate, tour and test counts as one check. Prints one line a phase with its duration,
+then the failures with the ends of their logs, and as the very last line "N passed, N failed".
+The logs stay in build/check/.
+"""
+
+import argparse
+import collections
+import concurrent.futures
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+
+ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+LOGS = os.path.join(ROOT, "build", "check")
+EXCERPT = 40  # lines of a failure's log that are shown
+TOUR_SECONDS = 120
+
+Build = collections.namedtuple("Build", "name folder cc suite options")
+# The suite is what is run of the tests: None is all of them.
+BUILDS = [
+    Build("release", "build", "gcc", None, ["-Dvariant=release"]),
+    Build("clang", "build/clang", "clang-14", "fast", ["-Dvariant=release"]),
+    Build("torture", "build/torture", "gcc", None, ["-Dvariant=torture"]),
+    Build("asan", "build/asan", "gcc", None, ["-Dvariant=asan"]),
+    Build("ubsan", "build/ubsan", "gcc", None, ["-Dvariant=ubsan"]),
+    Build("tsan", "build/tsan", "gcc", None, ["-Dvariant=tsan"]),
+]
+PHASES = ["tour", "gates"] + [b.name for b in BUILDS]
+
+Result = collections.namedtuple("Result", "phase name verdict log")
+
+
+def run(log, command, env=None, timeout=None):
+    """Runs a command with its output in a log; returns its status."""
+    with open(log, "ab") as out:
+        out.write(("$ %s\n" % " ".join(command)).encode())
+        out.flush()
+        process = subprocess.Popen(command, cwd=ROOT, stdin=subprocess.DEVNULL, stdout=out,
+                                   stderr=subprocess.STDOUT, env={**os.environ, **(env or {})},
+                                   start_new_session=True)
+        try:
+            return process.wait(timeout)
+        except subprocess.TimeoutExpired:
+            out.write(b"TIMEOUT after %d s\n" % timeout)
+            os.killpg(process.pid, signal.SIGQUIT)
+            time.sleep(2)
+            return 124
+        finally:
+            if process.poll() is None:
+                os.killpg(process.pid, signal.SIGKILL)
+                process.wait()
+
+
+def tail(path):
+    with open(path, encoding="utf-8", errors="replace") as f:
+        return "".join(f.readlines()[-EXCERPT:])
+
+
+class Check:
+    def __init__(self):
+        self.results = []
+
+    def add(self, phase, name, passed, log=""):
+        self.results.append(Result(phase, name, "passed" if passed else "failed", log))
+
+    def phase(self, name, work):
+        """Runs a phase and prints its line."""
+        begin, before = time.monotonic(), len(self.results)
+        work()
+        mine = collections.Counter(r.verdict for r in self.results[before:])
+        counts = "%d passed, %d failed" % (mine["passed"], mine["failed"])
+        if mine["skipped"]:
+            counts += ", %d skipped" % mine["skipped"]
+        print("%-16s %-36s %6.1f s" % (name, counts, time.monotonic() - begin), flush=True)
+
+    def build(self, b):
+        log = os.path.join(LOGS, b.name + "-build.log")
+        folder = os.path.join(ROOT, b.folder)
+        options = [*b.options, "-Dwerror=true"]
+        if os.path.exists(os.path.join(folder, "build.ninja")):
+            set_up = ["meson", "configure", b.folder, *options]
+        else:
+            set_up = ["meson", "setup", b.folder, *options]
+        passed = run(log, set_up, {"CC": b.cc}) == 0
+        passed = passed and run(log, ["ninja", "-C", b.folder, "-k", "0"]) == 0
+        self.add(b.name, "build", passed, log)
+        return passed
+
+    def test(self, b):
+        log = os.path.join(LOGS, b.name + "-test.log")
+        command = ["meson", "test", "-C", b.folder, "--no-rebuild"]
+        if b.suite:
+            command += ["--suite", b.suite]
+        results = os.path.join(ROOT, b.folder, "meson-logs", "testlog.json")
+        if os.path.exists(results):
+            os.remove(results)
+        status = run(log, command)
+        failed = False
+        if os.path.exists(results):
+            with open(results, encoding="utf-8") as f:
+                for test in map(json.loads, f):
+                    failed |= self.add_test(b, test)
+        if status != 0 and not failed:
+            self.add(b.name, "meson test", False, log)
+
+    def add_test(self, b, test):
+        """Adds one line of meson's log; returns whether the test failed."""
+        verdict = {"OK": "passed", "EXPECTEDFAIL": "passed", "SKIP": "skipped"}.get(test["result"],
+                                                                                  "failed")
+        # "loam:unit+fast / name" or, of one suite, "loam:unit / name"
+        name = test["name"].split(":", 1)[-1]
+        log = os.path.join(LOGS, "%s-%s.log" % (b.name, name.replace(" ", "").replace("/", "-")))
+        if verdict != "passed":
+            with open(log, "w", encoding="utf-8") as f:
+                f.write(test.get("stdout", "") + test.get("stderr", ""))
+                f.write("\n%s, status %s, %.1f s; again: meson test -C %s %s\n" %
+                        (test["result"], test.get("returncode"), test.get("duration", 0),
+                         b.folder, name.rpartition("/ ")[2]))
+        self.results.append(Result(b.name, name, verdict, log))
+        return verdict == "failed"
+
+    def tour(self):
+        log = os.path.join(LOGS, "tour.log")
+        self.add("tour", "./run", run(log, ["./run"], timeout=TOUR_SECONDS) == 0, log)
+
+    def gates(self):
+        log, results = os.path.join(LOGS, "gates.log"), os.path.join(LOGS, "gates.json")
+        run(log, [sys.executable, "tools/gates/all", "--build", "build", "--json", results])
+        if not os.path.exists(results):
+            self.add("gates", "all", False, log)
+            return
+        with open(results, encoding="utf-8") as f:
+            for gate in json.load(f):
+                log = os.path.join(LOGS, "gate-%s.log" % gate["name"])
+                with open(log, "w", encoding="utf-8") as out:
+                    out.write(gate["stdout"])
+                self.add("gates", gate["name"], gate["result"] == "OK", log)
+
+    def finish(self, seconds):
+        counts = collections.Counter(r.verdict for r in self.results)
+        for r in self.results:
+            if r.verdict == "skipped":
+                print("skipped: %s: %s: %s" % (r.phase, r.name, tail(r.log).strip().split("\n")[0]))
+        for r in self.results:
+            if r.verdict == "failed":
+                print("\n==== FAILED: %s: %s (%s)" % (r.phase, r.name, os.path.relpath(r.log, ROOT)))
+                print(tail(r.log).rstrip())
+        failures = ["%s: %s" % (r.phase, r.name) for r in self.results if r.verdict == "failed"]
+        if failures:
+            print("\nfailed:\n    " + "\n    ".join(failures))
+        print("%d s, %d skipped" % (seconds, counts["skipped"]))
+        print("%d passed, %d failed" % (counts["passed"], counts["failed"]), flush=True)
+        return 1 if counts["failed"] or not counts["passed"] else 0
+
+
+def set_up_ahead(builds):
+    """Configures new build directories two at a time: Meson uses one core only."""
+    def one(b):
+        if not os.path.exists(os.path.join(ROOT, b.folder, "build.ninja")):
+            run(os.path.join(LOGS, b.name + "-build.log"),
+                ["meson", "setup", b.folder, *b.options, "-Dwerror=true"], {"CC": b.cc})
+    with concurrent.futures.ThreadPoolExecutor(2) as pool:
+        list(pool.map(one, builds))
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, prog="./check",
+                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--list", action="store_true", help="print the phases")
+    parser.add_argument("phases", nargs="*", metavar="PHASE", help="default: all")
+    args = parser.parse_args()
+    if args.list:
+        print("\n".join(PHASES))
+        return 0
+    unknown = set(args.phases) - set(PHASES)
+    if unknown:
+        parser.error("no phase %s; there are: %s" % (", ".join(unknown), ", ".join(PHASES)))
+    phases = args.phases or PHASES
+    shutil.rmtree(LOGS, ignore_errors=True)
+    os.makedirs(LOGS)
+
+    begin, check = time.monotonic(), Check()
+    builds = [b for b in BUILDS if b.name in phases]
+    if BUILDS[0] not in builds and {"tour", "gates"} & set(phases):
+        builds.insert(0, BUILDS[0])
+    # The first build is the one that tour and gates look at; it must not find the others' load.
+    set_up_ahead(builds[1:])
+    for b in builds:
+        built = []
+        check.phase(b.name + " build", lambda: built.append(check.build(b)))
+        if b is BUILDS[0]:
+            if "tour" in phases:
+                check.phase("tour", check.tour)
+            if "gates" in phases:
+                check.phase("gates", check.gates)
+        if built[0] and b.name in phases:
+            check.phase(b.name + " tests", lambda: check.test(b))
+    return check.finish(time.monotonic() - begin)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
