@@ -1,0 +1,3 @@
+module loam/bench
+
+go 1.23
