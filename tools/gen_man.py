@@ -426,6 +426,7 @@ def main():
     out = args.out
     if args.install:
         out = os.path.join(os.environ["MESON_INSTALL_DESTDIR_PREFIX"], args.install)
+        args.tool = args.tool and os.path.join(os.environ["MESON_BUILD_ROOT"], args.tool)
         if os.environ.get("MESON_INSTALL_DRY_RUN"):
             return
     generate(ROOT, out, args.tool)

@@ -140,6 +140,8 @@ def run_many(command, env, args):
         print("%d runs passed" % len(runs))
         return 0
     label, status, prefix, output = failures[0]
+    if "/" in command[0]:
+        command = [os.path.abspath(command[0]), *command[1:]]
     sys.stdout.flush()
     sys.stdout.buffer.write(output)
     print("\n%s failed: %s\nrepeat it with: %s%s" %
