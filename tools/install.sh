@@ -58,6 +58,8 @@ failed() {
 
 echo "Installing: $missing"
 : >"$log"
+# The question for the password comes here, once; a refusal ends it.
+[ -z "$root" ] || $root true || failed
 # The package lists may be absent (a fresh system) or too old to fetch from: update, try again.
 # shellcheck disable=SC2086
 if ! ls /var/lib/apt/lists/*_Packages* >/dev/null 2>&1 ||
