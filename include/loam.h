@@ -27,12 +27,12 @@ enum {
 
 /* How to start the runtime. Zero every field that you do not set. */
 struct loam_config {
-    int maxprocs;       /* how many threads run goroutines at once; 0: LOAMMAXPROCS, GOMAXPROCS, or
+    int maxprocs;      /* how many threads run goroutines at once; 0: LOAMMAXPROCS, GOMAXPROCS, or
                            what CPU affinity and the cgroup's quota allow, re-read while running */
-    int max_threads;    /* most threads the runtime may own; 0: 10,000 as in Go */
-    size_t stack_size;  /* bytes of a goroutine's stack; 0: 256 KB. Rounded up to a power of two */
-    unsigned flags;     /* LOAM_NO_ENV, LOAM_NO_SIGNALS */
-    const char *debug;  /* settings in LOAMDEBUG's syntax; the environment's win over them */
+    int max_threads;   /* most threads the runtime may own; 0: 10,000 as in Go */
+    size_t stack_size; /* bytes of a goroutine's stack; 0: 256 KB. Rounded up to a power of two */
+    unsigned flags;    /* LOAM_NO_ENV, LOAM_NO_SIGNALS */
+    const char *debug; /* settings in LOAMDEBUG's syntax; the environment's win over them */
 };
 
 /* Starts the runtime in this process; the work behind loam_start.
@@ -91,8 +91,9 @@ LOAM_API int loam_call(void (*fn)(void *), void *arg);
 
 /* How to start a goroutine. Zero every field that you do not set. */
 struct loam_go_options {
-    const char *name;   /* shown in dumps; the string is not copied and must outlive the goroutine */
-    size_t stack_size;  /* bytes; 0: the configured default. Rounded up to a power of two, 1 GB most */
+    const char *name; /* shown in dumps; the string is not copied and must outlive the goroutine */
+    size_t
+        stack_size; /* bytes; 0: the configured default. Rounded up to a power of two, 1 GB most */
 };
 
 /* Starts a goroutine that runs fn(arg): Go's `go f(x)`.

@@ -10,7 +10,7 @@
 #ifdef __cplusplus
 #define LOAM_BEGIN_DECLS extern "C" {
 #define LOAM_END_DECLS }
-#define LOAM_NORETURN [[noreturn]]
+#define LOAM_NORETURN __attribute__((noreturn))
 #else
 #define LOAM_BEGIN_DECLS
 #define LOAM_END_DECLS

@@ -87,13 +87,12 @@ LOAM_END_DECLS
 #define LOAM_ELEM(c) __typeof__((c)((struct loam_hchan *)0))
 
 /* The channel behind a typed one, for the untyped functions. */
-#define loam_chan_raw(c) \
-    ((void)sizeof(LOAM_ELEM(c)), (struct loam_hchan *)(uintptr_t)(c))
+#define loam_chan_raw(c) ((void)sizeof(LOAM_ELEM(c)), (struct loam_hchan *)(uintptr_t)(c))
 
 #ifdef __cplusplus
 #include <type_traits>
 #define LOAM_SAME_TYPE_(A, B) (std::is_same<std::remove_cv_t<A>, std::remove_cv_t<B>>::value)
-#define LOAM_CHECK_VALUE_(T, ...)                                                              \
+#define LOAM_CHECK_VALUE_(T, ...)                                                                  \
     static_assert(std::is_convertible<decltype(__VA_ARGS__), T>::value,                            \
                   "loam: this value is not of the channel's element type")
 #define LOAM_CHECK_PLACE_(c, p)                                                                    \
@@ -104,12 +103,13 @@ LOAM_END_DECLS
 /* The conditional's type is what C's conversions make of both: T only if nothing is narrowed. A
  * struct of another type does not even form one, which is a compile error too. */
 #define LOAM_CHECK_VALUE_(T, ...)                                                                  \
-    _Static_assert(LOAM_SAME_TYPE_(T, __typeof__((void)0, (__VA_ARGS__))) ||                       \
-                       LOAM_SAME_TYPE_(T, __typeof__(1 ? *(T *)0 : (__VA_ARGS__))) ||              \
-                       LOAM_SAME_TYPE_(T, _Bool) ||                                                \
-                       (__builtin_classify_type(*(T *)0) == __builtin_classify_type(__VA_ARGS__) &&\
-                        __builtin_classify_type(*(T *)0) != 5 && __builtin_constant_p(__VA_ARGS__)),\
-                   "loam: this value is not of the channel's element type")
+    _Static_assert(                                                                                \
+        LOAM_SAME_TYPE_(T, __typeof__((void)0, (__VA_ARGS__))) ||                                  \
+            LOAM_SAME_TYPE_(T, __typeof__(1 ? *(T *)0 : (__VA_ARGS__))) ||                         \
+            LOAM_SAME_TYPE_(T, _Bool) ||                                                           \
+            (__builtin_classify_type(*(T *)0) == __builtin_classify_type(__VA_ARGS__) &&           \
+             __builtin_classify_type(*(T *)0) != 5 && __builtin_constant_p(__VA_ARGS__)),          \
+        "loam: this value is not of the channel's element type")
 #define LOAM_CHECK_PLACE_(c, p)                                                                    \
     _Static_assert(LOAM_SAME_TYPE_(LOAM_ELEM(c) *, __typeof__(1 ? (LOAM_ELEM(c) *)0 : (p))),       \
                    "loam: this pointer is not to the channel's element type")

@@ -15,18 +15,18 @@ LOAM_API void loam_dump_goroutines(int fd);
 
 /* Figures of the scheduler since start. */
 struct loam_sched_stats {
-    int64_t goroutines;         /* that exist */
+    int64_t goroutines; /* that exist */
     uint64_t goroutines_created;
-    uint64_t schedules;         /* times that a goroutine was given a processor */
-    uint64_t direct_switches;   /* of these, straight from a goroutine that parked */
-    uint64_t steals;            /* goroutines that a processor took from another */
-    uint64_t handoffs;          /* processors taken from a thread in a blocking call */
-    uint64_t unannounced_sleeps;/* times that a thread was seen asleep in the kernel unannounced */
-    uint64_t stw;               /* times that the world was stopped */
-    int threads;                /* that the runtime owns */
+    uint64_t schedules;          /* times that a goroutine was given a processor */
+    uint64_t direct_switches;    /* of these, straight from a goroutine that parked */
+    uint64_t steals;             /* goroutines that a processor took from another */
+    uint64_t handoffs;           /* processors taken from a thread in a blocking call */
+    uint64_t unannounced_sleeps; /* times that a thread was seen asleep in the kernel unannounced */
+    uint64_t stw;                /* times that the world was stopped */
+    int threads;                 /* that the runtime owns */
     int gomaxprocs;
-    uint64_t stacks_mapped;     /* bytes of address space for stacks */
-    uint64_t stacks_free;       /* free stacks kept for reuse */
+    uint64_t stacks_mapped; /* bytes of address space for stacks */
+    uint64_t stacks_free;   /* free stacks kept for reuse */
 };
 LOAM_API void loam_read_sched_stats(struct loam_sched_stats *stats);
 

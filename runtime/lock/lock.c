@@ -52,7 +52,8 @@ void lock_rank_check(struct mutex *l)
     if (t->nlocks > 0 && t->nlocks <= (int)nelem(t->held)) {
         uint32_t top = t->held[t->nlocks - 1].rank;
         const void *top_lock = t->held[t->nlocks - 1].lock;
-        bool ok = l->rank > top || (l->rank == top && ranks[top].several && (const void *)l > top_lock);
+        bool ok =
+            l->rank > top || (l->rank == top && ranks[top].several && (const void *)l > top_lock);
         if (!ok && t->dying == 0) {
             t->dying = 1;
             throwf("lock order: %s taken while holding %s", ranks[l->rank].name, ranks[top].name);

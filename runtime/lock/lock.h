@@ -30,7 +30,10 @@ struct note {
     uint32_t key; /* atomic */
 };
 
-#define MUTEX_INIT(r) {0, RANK_##r}
+#define MUTEX_INIT(r)                                                                              \
+    {                                                                                              \
+        0, RANK_##r                                                                                \
+    }
 
 void lock_slow(struct mutex *l);
 void unlock_slow(struct mutex *l);

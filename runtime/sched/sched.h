@@ -49,30 +49,29 @@ struct golocals; /* labels and local values: locals.c */
 /* A goroutine. It lies at the top of its own stack's slot, so that a parked goroutine costs one
  * page; the memory of a dead one stays a valid struct g until the runtime stops. */
 struct g {
-    struct gobuf sched;    /* owner: itself while it switches away; const while parked */
-    uint32_t status;       /* atomic; states.tbl */
-    uint32_t select_done;  /* atomic: for upper floors: 1 once a select was won */
-    struct m *m;           /* owner M: the M that runs it, or NULL */
-    struct g *schedlink;   /* whoever owns the queue it is on */
-    uint64_t goid;         /* const from newproc to goexit */
-    void *param;           /* for upper floors: the waker leaves a message, before goready */
-    int64_t waitsince;     /* owner: itself; when it parked, while schedtrace or dumps want it */
-    void (*fn)(void *);    /* const while alive */
+    struct gobuf sched;   /* owner: itself while it switches away; const while parked */
+    uint32_t status;      /* atomic; states.tbl */
+    uint32_t select_done; /* atomic: for upper floors: 1 once a select was won */
+    struct m *m;          /* owner M: the M that runs it, or NULL */
+    struct g *schedlink;  /* whoever owns the queue it is on */
+    uint64_t goid;        /* const from newproc to goexit */
+    void *param;          /* for upper floors: the waker leaves a message, before goready */
+    int64_t waitsince;    /* owner: itself; about when it parked (sched.coarse_now) */
+    void (*fn)(void *);   /* const while alive */
     void *arg;
-    uint64_t parent;       /* goid of its creator */
-    uintptr_t gopc;        /* where it was created */
-    struct m *lockedm;     /* owner: itself; the M it is wired to */
-    uint32_t locked;       /* owner: itself; depth of loam_lock_os_thread */
-    uint8_t waitreason;    /* owner: itself; enum waitreason */
-    bool is_main;          /* const: the goroutine of loam_run's function */
-    uint16_t pad;
-    const char *name;      /* owner: itself */
+    uint64_t parent;    /* goid of its creator */
+    uintptr_t gopc;     /* where it was created */
+    struct m *lockedm;  /* owner: itself; the M it is wired to */
+    uint32_t locked;    /* owner: itself; depth of loam_lock_os_thread */
+    uint8_t waitreason; /* owner: itself; enum waitreason */
+    uint8_t pad[3];
+    const char *name;        /* owner: itself */
     struct golocals *locals; /* owner: itself */
-    uint64_t traceseq;     /* whoever owns the status */
-    struct stack stack;    /* const */
-    struct g *alllink;     /* allg lock; const once linked: the list of all Gs */
-    void *fiber;           /* sanitizers: TSan's fiber */
-    void *fake_stack;      /* sanitizers: ASan's fake stack while switched away */
+    uint64_t traceseq;       /* whoever owns the status */
+    struct stack stack;      /* const */
+    struct g *alllink;       /* allg lock; const once linked: the list of all Gs */
+    void *fiber;             /* sanitizers: TSan's fiber */
+    void *fake_stack;        /* sanitizers: ASan's fake stack while switched away */
     uint32_t valgrind_id;
 };
 
@@ -85,29 +84,32 @@ struct m {
     bool spinning;        /* owner thread: looks for work without having any */
     bool blocked;         /* owner thread: asleep on park */
     bool incall;          /* owner thread: in loam_blocking */
-    bool exit;            /* sched.lock: told to leave */
+    uint32_t leave;       /* atomic: it shall leave the scheduler */
+    bool idlelocked;      /* sched.lock: asleep until its wired goroutine is runnable */
+    uint32_t alive;       /* atomic: its thread takes signals */
+    int64_t former_slack; /* const once started: the thread's timer slack before */
     /* What the successor of a switch does for the goroutine that switched away (park.c). */
     void (*hook)(struct m *mp, struct g *prev);
     struct g *hook_g;
     bool (*hook_unlockf)(struct g *, void *);
     void *hook_lock;
-    struct g g0;          /* only sched and what sanitizers need: the thread's own stack */
-    struct p *nextp;      /* before notewakeup(park): the P that it is to take */
-    struct p *oldp;       /* owner thread: the P it had before a blocking call */
-    struct g *lockedg;    /* the goroutine wired to it; owner: that goroutine */
+    struct g g0;       /* only sched and what sanitizers need: the thread's own stack */
+    struct p *nextp;   /* before notewakeup(park): the P that it is to take */
+    struct p *oldp;    /* owner thread: the P it had before a blocking call */
+    struct g *lockedg; /* the goroutine wired to it; owner: that goroutine */
     struct note park;
-    struct m *schedlink;  /* sched.lock: list of idle Ms */
-    struct m *alllink;    /* sched.lock for writing; const once linked */
-    int id, tid;          /* const once started */
-    uintptr_t handle;     /* const once started; 0: the caller of loam_run */
+    struct m *schedlink; /* sched.lock: list of idle Ms */
+    struct m *alllink;   /* sched.lock for writing; const once linked */
+    int id, tid;         /* const once started */
+    uintptr_t handle;    /* const once started; 0: the caller of loam_run */
     void *altstack;
     size_t altstack_size;
     uint64_t edges[EDGE_COUNT]; /* owner thread writes, all read */
-    uint64_t direct;      /* owner thread writes, all read: direct switches */
-    uint64_t steals;      /* owner thread writes, all read */
+    uint64_t direct;            /* owner thread writes, all read: direct switches */
+    uint64_t steals;            /* owner thread writes, all read */
     /* A dump by signal (traceback.c): registers at the signal. */
     uintptr_t sig_pc, sig_sp, sig_fp;
-    uint32_t sig_caught;  /* atomic */
+    uint32_t sig_caught; /* atomic */
 };
 _Static_assert(offsetof(struct m, thread) == 0, "thread_self is the M");
 
@@ -116,23 +118,23 @@ enum { PREEMPT_SLICE = 1, PREEMPT_STOP = 2, PREEMPT_DST = 4 };
 enum { P_LOCAL_SLOTS = 8 };
 
 struct p {
-    uint32_t status; /* atomic; states.tbl */
-    int id;          /* const */
-    struct m *m;     /* owner M; NULL while idle or in a blocking call */
-    struct p *link;  /* sched.lock: list of idle Ps */
+    uint32_t status;      /* atomic; states.tbl */
+    int id;               /* const */
+    struct m *m;          /* owner M; NULL while idle or in a blocking call */
+    struct p *link;       /* sched.lock: list of idle Ps */
     uint32_t schedtick;   /* owner M writes: schedules that began a slice */
     uint32_t syscalltick; /* owner M writes: blocking calls */
-    uint32_t next_fair;   /* owner M: schedules until the global queue is looked at first */
     struct {              /* sysmon: what it saw last */
         uint32_t schedtick, syscalltick;
         int64_t schedwhen, syscallwhen;
-        bool asleep;      /* reported asleep in the kernel */
+        bool asleep; /* reported asleep in the kernel */
     } seen;
     uint64_t goid_next, goid_end; /* owner M: goroutine numbers at hand */
     struct g *gfree;              /* owner M: dead goroutines with default stacks */
     int gfree_n;
-    uint64_t traceseq;            /* owner M */
-    uint64_t schedules, created;  /* owner M writes, all read */
+    uint64_t traceseq;           /* owner M */
+    uint64_t clock_ticks;        /* owner M: when the clock was last read for timers */
+    uint64_t schedules, created; /* owner M writes, all read */
     /* The run queue: any P may take from its head, only the owner M puts at its tail. */
     uint32_t runqhead __attribute__((aligned(cacheline))); /* atomic */
     uint32_t runqtail;                                     /* atomic; owner M writes */
@@ -140,6 +142,7 @@ struct p {
     struct g *runq[RUNQ_SIZE];                             /* atomic */
     /* For upper floors. time/: its heap, and when its first timer is due (0: none). */
     int64_t timers_when __attribute__((aligned(cacheline))); /* atomic */
+    uint32_t timers_len;                                     /* atomic: how many it holds */
     void *timers;                                            /* const after timers_init_p */
     void *local[P_LOCAL_SLOTS];                              /* owner M: see p_local.h */
 };

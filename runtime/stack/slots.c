@@ -35,14 +35,14 @@ struct free_list {
 
 static struct {
     struct slab *slabs;
-    char *fresh;          /* the next slot of the newest slab that was never handed out */
+    char *fresh; /* the next slot of the newest slab that was never handed out */
     uint32_t fresh_left;
     uint32_t fresh_color;
     struct free_list free;
-} classes[CLASSES];       /* stack_lock */
+} classes[CLASSES]; /* stack_lock */
 static struct mutex stack_lock = MUTEX_INIT(stack);
-static uint64_t mapped;   /* stack_lock */
-static uint64_t slots;    /* stack_lock: ever handed out */
+static uint64_t mapped; /* stack_lock */
+static uint64_t slots;  /* stack_lock: ever handed out */
 
 static size_t class_size(int c)
 {

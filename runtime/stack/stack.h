@@ -13,10 +13,10 @@
 #include "base/base.h"
 
 struct stack {
-    uintptr_t lo;       /* lowest usable byte, above the guard */
-    uintptr_t hi;       /* first byte behind */
+    uintptr_t lo; /* lowest usable byte, above the guard */
+    uintptr_t hi; /* first byte behind */
     uint32_t size_class;
-    uint32_t color;     /* which of the slots of its slab: callers spread their tops by it */
+    uint32_t color; /* which of the slots of its slab: callers spread their tops by it */
 };
 
 /* Gives a stack of at least size bytes. -ENOMEM with a noted text; -EINVAL above 1 GB. */

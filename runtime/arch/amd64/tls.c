@@ -4,12 +4,12 @@
 #if LOAM_SHARED
 static __thread struct thread *self;
 
-__attribute__((noipa)) struct thread *thread_self(void)
+opaque struct thread *thread_self(void)
 {
     return self;
 }
 
-__attribute__((noipa)) void thread_set(struct thread *t)
+opaque void thread_set(struct thread *t)
 {
     self = t;
 }

@@ -183,12 +183,14 @@ int os_cpu_count(void)
             char dir[512];
             if (strncmp(line, "0::", 3) == 0) {
                 static const char root[] = "/sys/fs/cgroup";
-                print_buf(dir, sizeof dir, "%s%s", root, line[3] == '/' && !line[4] ? "" : line + 3);
+                print_buf(dir, sizeof dir, "%s%s", root,
+                          line[3] == '/' && !line[4] ? "" : line + 3);
                 cgroup2_quota(dir, sizeof root - 1, &cpus);
             } else {
                 const char *controllers = strchr(line, ':');
                 const char *path = controllers ? strchr(controllers + 1, ':') : NULL;
-                if (path == NULL || memmem(controllers, (size_t)(path - controllers), "cpu", 3) == NULL)
+                if (path == NULL ||
+                    memmem(controllers, (size_t)(path - controllers), "cpu", 3) == NULL)
                     continue;
                 /* inside a container the path of the host is not mounted: the root is ours */
                 print_buf(dir, sizeof dir, "/sys/fs/cgroup/cpu%s", path + 1);

@@ -1,0 +1,216 @@
+/* Start and stop of the scheduler; M0; the guard against forked children. See life.h.
+ *
+ * Stopping: the world is stopped (no goroutine runs, none is in a blocking call), then every thread
+ * is told to leave and joined, then all memory goes. Goroutines are abandoned where they parked.
+ *
+ * fork: a page that the kernel wipes in children holds "alive". Rejected: pthread_atfork handlers,
+ * which cannot be taken back. */
+#include "sched/life.h"
+
+#include "base/print.h"
+#include "os/os.h"
+#include "sched/sanitizer.h"
+#include "sched/sched_int.h"
+
+#include <errno.h>
+#include <pthread.h>
+#include <stdlib.h>
+#include <string.h>
+
+static uint32_t *alive; /* atomic content; the page is zero in a forked child */
+enum { ALIVE_PAGE = 4096, M0_LEAVE_MS = 100 };
+
+bool sched_alive(void)
+{
+    uint32_t *page = load_relaxed(&alive);
+    return likely(page != NULL && load_relaxed(page) != 0);
+}
+
+bool sched_started(void)
+{
+    return load_relaxed(&sched.started) != 0;
+}
+
+struct g *getg_or_die(const char *what)
+{
+    struct g *gp = getg();
+    if (unlikely(gp == NULL))
+        throwf("%s: called on a thread that runs no goroutine; use loam_call, or loam_go with "
+               "loam_run or loam_start before",
+               what);
+    if (unlikely(!sched_alive()))
+        throwf("%s: called in a forked child, which may only exec or _exit", what);
+    return gp;
+}
+
+static void free_all(void)
+{
+    gs_free();
+    ps_free();
+    for (struct m *mp = allm, *next; mp != NULL; mp = next) {
+        next = mp->alllink;
+        m_free(mp);
+    }
+    allm = NULL;
+    stack_fini();
+    traceback_fini();
+    trace_fini();
+    os_mem_unmap(alive, ALIVE_PAGE);
+    alive = NULL;
+    memset(&sched, 0, sizeof sched);
+    sched.lock.rank = RANK_sched;
+}
+
+int sched_start(const struct life_config *config)
+{
+    memset(&sched, 0, sizeof sched);
+    sched.lock.rank = RANK_sched;
+    sched.run_mode = config->run_mode;
+    sched.stack_size = config->stack_size != 0 ? config->stack_size : STACK_DEFAULT;
+    sched.maxmcount = config->max_threads;
+    sched.start_time = 0;
+    store_relaxed(&sched.lastpoll, 1);
+    gtrace_on = debug.gtrace != 0;
+    dst_init();
+    sched.start_time = nanotime();
+    store_relaxed(&sched.coarse_now, sched.start_time);
+    pthread_sigmask(SIG_SETMASK, NULL, &sched.mask);
+    main_result = 0;
+
+    int n = config->maxprocs;
+    sched.maxprocs_fixed = n > 0;
+    if (n <= 0)
+        n = os_cpu_count();
+    if (n > MAX_PROCS)
+        n = MAX_PROCS;
+    if (debug.dst_on)
+        n = 1;
+
+    int err = trace_init();
+    if (err != 0)
+        goto fail;
+    err = traceback_init(config->handlers);
+    if (err != 0) {
+        error_note(err, "cannot read the program's own symbols: %s", strerror(-err));
+        goto fail;
+    }
+    alive = os_mem_map_wiped_on_fork(ALIVE_PAGE);
+    if (alive == NULL) {
+        err = error_note(-ENOMEM, "no memory for the runtime's first page");
+        goto fail;
+    }
+    err = procresize_start(n);
+    if (err != 0) {
+        error_note(err, "no memory for %d processors", n);
+        goto fail;
+    }
+    err = sysmon_start();
+    if (err != 0)
+        goto fail;
+    store_release(&sched.started, 1);
+    store_release(alive, 1);
+    return 0;
+fail:
+    free_all();
+    return err;
+}
+
+/* The threads leave: the world is stopped, none is in a call. */
+static void end_threads(void)
+{
+    store_seqcst(&sched.leaving, 1);
+    lock(&sched.lock);
+    while (sched.midle != NULL) {
+        struct m *mp = sched.midle;
+        sched.midle = mp->schedlink;
+        sched.nmidle--;
+        notewakeup(&mp->park);
+    }
+    for (struct m *mp = allm; mp != NULL; mp = mp->alllink)
+        if (mp->idlelocked) {
+            mp->idlelocked = false;
+            notewakeup(&mp->park);
+        }
+    unlock(&sched.lock);
+    poll_break();
+    for (struct m *mp = allm; mp != NULL; mp = mp->alllink)
+        if (mp->handle != 0)
+            os_thread_join(mp->handle);
+}
+
+int sched_stop(int64_t timeout_ns)
+{
+    /* sysmon may be stopping the world itself, and it starts threads: it goes first */
+    sysmon_stop();
+    if (!stop_for_shutdown(timeout_ns)) {
+        (void)sysmon_start();
+        return error_note(-EBUSY, "a goroutine still runs, or is in a blocking call");
+    }
+    store_relaxed(alive, 0);
+    end_threads();
+    free_all();
+    return 0;
+}
+
+/* ---- The program's main goroutine --------------------------------------------------------------- */
+
+/* On g0 of mp: the main goroutine has ended. Gets M0 out of the scheduler, or ends the process if M0
+ * is stuck. */
+void m0_leave(struct m *mp)
+{
+    struct m *m0 = sched.m0;
+    store_seqcst(&sched.main_done, 1);
+    if (mp == m0) {
+        store_relaxed(&mp->leave, 1);
+        return;
+    }
+    lock(&sched.lock);
+    store_relaxed(&m0->leave, 1);
+    bool parked = m0->idlelocked;
+    if (parked) {
+        m0->idlelocked = false;
+        sched.nmidlelocked--;
+    }
+    for (struct m **link = &sched.midle; *link != NULL; link = &(*link)->schedlink)
+        if (*link == m0) {
+            *link = m0->schedlink;
+            sched.nmidle--;
+            parked = true;
+            break;
+        }
+    unlock(&sched.lock);
+    if (parked)
+        notewakeup(&m0->park);
+    or_relaxed(&m0->preempt, PREEMPT_SLICE);
+    poll_break();
+    int64_t deadline = os_nanotime() + M0_LEAVE_MS * INT64_C(1000000);
+    while (!load_acquire(&sched.m0_left)) {
+        int64_t left = deadline - os_nanotime();
+        if (left <= 0)
+            exit(main_result); /* M0 runs a goroutine that never calls the runtime */
+        os_futex_wait(&sched.m0_left, 0, left < 1000000 ? left : 1000000);
+        or_relaxed(&m0->preempt, PREEMPT_SLICE);
+    }
+}
+
+int sched_run_main(int (*fn)(int, char **), int argc, char **argv, int *result)
+{
+    struct m *mp = m_new();
+    if (mp == NULL)
+        return error_note(-ENOMEM, "no memory for the main thread's structure");
+    sched.m0 = mp;
+    m_begin(mp, false);
+    int err = newproc_main(fn, argc, argv);
+    if (err == 0) {
+        (void)exitsyscall_try_idle(mp); /* a P to begin with: nobody else has asked for one */
+        schedule(mp);
+        *result = main_result;
+    }
+    m_end(mp, false);
+    lock(&sched.lock);
+    sched.mcount--;
+    unlock(&sched.lock);
+    store_release(&sched.m0_left, 1);
+    os_futex_wake(&sched.m0_left, 1);
+    return err;
+}

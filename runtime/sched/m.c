@@ -1,0 +1,311 @@
+/* Ms: threads, their idle list, and how Ps pass between them.
+ *
+ * An idle M sleeps on its own note; whoever takes it off the idle list (under sched.lock) is the one
+ * that wakes it, after storing the P it is to take in nextp. Threads are never ended before shutdown,
+ * except those whose wired goroutine ended. */
+#include "sched/sched_int.h"
+
+#include "base/rand.h"
+#include "os/os.h"
+#include "sched/needs.h"
+#include "sched/sanitizer.h"
+
+#include <string.h>
+
+static void mstart(void *arg);
+
+struct m *m_new(void)
+{
+    struct m *mp = os_mem_map(sizeof *mp, "loam m");
+    if (mp == NULL)
+        return NULL;
+    rand_seed(mp->thread.rand, (uint64_t)os_nanotime() ^ (uintptr_t)mp);
+    mp->g0.m = mp;
+    lock(&sched.lock);
+    mp->id = sched.mnext++;
+    sched.mcount++;
+    if (sched.mcount > sched.maxmcount) {
+        int max = sched.maxmcount;
+        unlock(&sched.lock);
+        throwf("thread exhaustion: the program exceeds the limit of %d threads "
+               "(max_threads of struct loam_config)",
+               max);
+    }
+    mp->alllink = allm;
+    store_release(&allm, mp); /* release: readers without the lock see a whole M */
+    unlock(&sched.lock);
+    return mp;
+}
+
+void m_free(struct m *mp)
+{
+    os_mem_unmap(mp, sizeof *mp);
+}
+
+/* On its own thread, before it schedules. */
+void m_begin(struct m *mp, bool own_thread)
+{
+    thread_set(&mp->thread);
+    mp->tid = os_gettid();
+    mp->altstack = os_altstack_set(&mp->altstack_size);
+    os_thread_stack(&mp->g0.stack.lo, &mp->g0.stack.hi);
+    mp->former_slack = os_timer_slack(1);
+    (void)own_thread;
+    sanitizer_g0_new(&mp->g0);
+    store_release(&mp->alive, 1);
+}
+
+void m_end(struct m *mp, bool own_thread)
+{
+    store_release(&mp->alive, 0);
+    os_altstack_clear(mp->altstack, mp->altstack_size);
+    if (!own_thread)
+        os_timer_slack(mp->former_slack);
+    thread_set(NULL);
+}
+
+/* An M leaves before shutdown: its wired goroutine ended on it. */
+static void m_retire(struct m *mp)
+{
+    lock(&sched.lock);
+    sched.mcount--;
+    checkdead_locked();
+    unlock(&sched.lock);
+    (void)mp; /* stays on allm, joined and freed at shutdown */
+}
+
+static void mstart(void *arg)
+{
+    struct m *mp = arg;
+    m_begin(mp, true);
+    if (mp->nextp != NULL) {
+        struct p *pp = mp->nextp;
+        mp->nextp = NULL;
+        acquirep(mp, pp);
+    }
+    schedule(mp);
+    if (!load_relaxed(&sched.leaving))
+        m_retire(mp);
+    m_end(mp, true);
+}
+
+static void newm(struct p *pp, bool spinning)
+{
+    struct m *mp = m_new();
+    if (mp == NULL)
+        throw("out of memory: cannot make a thread's m");
+    mp->nextp = pp;
+    mp->spinning = spinning;
+    char name[16];
+    static const char base[] = "loam-m";
+    memcpy(name, base, sizeof base);
+    int n = mp->id, at = sizeof base - 1;
+    char digits[12];
+    int len = 0;
+    do
+        digits[len++] = (char)('0' + n % 10);
+    while ((n /= 10) != 0);
+    while (len > 0 && at < (int)sizeof name - 1)
+        name[at++] = digits[--len];
+    name[at] = '\0';
+    uintptr_t handle;
+    int err = os_thread_start(mstart, mp, name, 0, &sched.mask, &handle);
+    if (err != 0)
+        throwf("failed to create new OS thread (have %d already): %s; ulimit -u or the cgroup's "
+               "pids.max may be the limit",
+               sched.mcount, strerror(-err));
+    mp->handle = handle;
+}
+
+/* Gives pp (NULL: any idle one) to an idle or new M. spinning: the caller has counted it in
+ * nmspinning. */
+void startm(struct p *pp, bool spinning)
+{
+    lock(&sched.lock);
+    if (pp == NULL) {
+        pp = load_relaxed(&sched.gcwaiting) ? NULL : pidleget_locked();
+        if (pp == NULL) {
+            unlock(&sched.lock);
+            if (spinning && (int32_t)add_seqcst(&sched.nmspinning, -1u) < 0)
+                throw("startm: negative nmspinning");
+            return;
+        }
+    }
+    struct m *mp = sched.midle;
+    if (mp == NULL) {
+        unlock(&sched.lock);
+        newm(pp, spinning);
+        return;
+    }
+    sched.midle = mp->schedlink;
+    sched.nmidle--;
+    unlock(&sched.lock);
+    if (mp->spinning || mp->nextp != NULL)
+        throw("startm: m has p or is spinning");
+    mp->spinning = spinning;
+    mp->nextp = pp;
+    notewakeup(&mp->park);
+}
+
+static bool mpark(struct m *mp)
+{
+    mp->blocked = true;
+    notesleep(&mp->park);
+    mp->blocked = false;
+    noteclear(&mp->park);
+    if (mp->nextp != NULL) {
+        struct p *pp = mp->nextp;
+        mp->nextp = NULL;
+        acquirep(mp, pp);
+        return true;
+    }
+    return false; /* told to leave */
+}
+
+bool stopm(struct m *mp)
+{
+    lock(&sched.lock);
+    if (load_relaxed(&sched.leaving) || load_relaxed(&mp->leave)) {
+        unlock(&sched.lock);
+        return false;
+    }
+    mp->schedlink = sched.midle;
+    sched.midle = mp;
+    sched.nmidle++;
+    checkdead_locked();
+    unlock(&sched.lock);
+    return mpark(mp);
+}
+
+/* ---- Ps --------------------------------------------------------------------------------------- */
+
+void pidleput_locked(struct p *pp)
+{
+    pp->link = sched.pidle;
+    sched.pidle = pp;
+    add_seqcst(&sched.npidle, 1); /* proc.c, (a) */
+}
+
+struct p *pidleget_locked(void)
+{
+    struct p *pp = sched.pidle;
+    if (pp == NULL)
+        return NULL;
+    sched.pidle = pp->link;
+    pp->link = NULL;
+    add_seqcst(&sched.npidle, -1u);
+    if (unlikely(load_relaxed(&sched.sysmonwait)))
+        sysmon_wake();
+    return pp;
+}
+
+void acquirep(struct m *mp, struct p *pp)
+{
+    caspstatus(pp, P_idle, P_running);
+    mp->p = pp;
+    store_relaxed(&pp->m, mp); /* sysmon reads it; Ms stay valid */
+    traceev(EV_ProcStart, nanotime(), (uint64_t)pp->id, ++pp->traceseq);
+}
+
+struct p *releasep(struct m *mp)
+{
+    struct p *pp = mp->p;
+    traceev(EV_ProcStop, nanotime(), (uint64_t)pp->id, 0);
+    mp->p = NULL;
+    store_relaxed(&pp->m, NULL);
+    caspstatus(pp, P_running, P_idle);
+    return pp;
+}
+
+/* Passes on a P whose M left it: to a thread if there may be work, else to the idle list. */
+void handoffp(struct p *pp)
+{
+    if (!runqempty(pp) || load_relaxed(&sched.runqsize) != 0) {
+        startm(pp, false);
+        return;
+    }
+    /* Nobody spins and nobody is idle: there may be work that only we could look for. */
+    if (load_seqcst(&sched.nmspinning) + load_seqcst(&sched.npidle) == 0 &&
+        cas_seqcst(&sched.nmspinning, 0, 1)) {
+        startm(pp, true);
+        return;
+    }
+    lock(&sched.lock);
+    if (load_relaxed(&sched.gcwaiting)) {
+        caspstatus(pp, P_idle, P_gcstop);
+        if (--sched.stopwait == 0)
+            notewakeup(&sched.stopnote);
+        unlock(&sched.lock);
+        return;
+    }
+    if (sched.runqsize != 0) {
+        unlock(&sched.lock);
+        startm(pp, false);
+        return;
+    }
+    int64_t when = load_seqcst(&pp->timers_when);
+    pidleput_locked(pp);
+    unlock(&sched.lock);
+    if (when != 0)
+        wake_for_timer(when);
+}
+
+/* Stops this M for a stop of the world. False: leave. */
+bool gcstopm(struct m *mp)
+{
+    struct p *pp = mp->p;
+    if (mp->spinning) {
+        mp->spinning = false;
+        if ((int32_t)add_seqcst(&sched.nmspinning, -1u) < 0)
+            throw("gcstopm: negative nmspinning");
+    }
+    lock(&sched.lock);
+    if (!load_relaxed(&sched.gcwaiting)) {
+        unlock(&sched.lock);
+        return true; /* over already */
+    }
+    traceev(EV_ProcStop, nanotime(), (uint64_t)pp->id, 0);
+    mp->p = NULL;
+    store_relaxed(&pp->m, NULL);
+    caspstatus(pp, P_running, P_gcstop);
+    if (--sched.stopwait == 0)
+        notewakeup(&sched.stopnote);
+    unlock(&sched.lock);
+    return stopm(mp);
+}
+
+/* ---- Wired goroutines --------------------------------------------------------------------------- */
+
+/* The M of a wired goroutine sleeps until that one is runnable. False: leave. */
+bool stoplockedm(struct m *mp)
+{
+    if (mp->p != NULL)
+        handoffp(releasep(mp));
+    lock(&sched.lock);
+    if (load_relaxed(&sched.leaving)) {
+        unlock(&sched.lock);
+        return false;
+    }
+    if (load_relaxed(&mp->leave)) {
+        unlock(&sched.lock);
+        return false;
+    }
+    mp->idlelocked = true;
+    sched.nmidlelocked++;
+    checkdead_locked();
+    unlock(&sched.lock);
+    return mpark(mp);
+}
+
+/* Lends our P to the M of a wired goroutine. False: leave. */
+bool startlockedm(struct m *mp, struct g *gp)
+{
+    struct m *other = gp->lockedm;
+    lock(&sched.lock);
+    other->idlelocked = false;
+    sched.nmidlelocked--;
+    unlock(&sched.lock);
+    other->nextp = releasep(mp);
+    notewakeup(&other->park);
+    return stopm(mp);
+}

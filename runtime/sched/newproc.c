@@ -1,0 +1,355 @@
+/* Birth and death of goroutines.
+ *
+ * A goroutine's struct g lies at the top of its stack slot, at one of 32 offsets ("colours"): slots
+ * are 256 KB apart, so that without it the hot lines of all goroutines would fall into the same sets
+ * of the first-level cache. Dead goroutines keep their stack and wait on the free list of their P
+ * (last in, first out: the warmest first), beyond GFREE_LOCAL_MAX on a global one.
+ *
+ * allg lists every G ever made, dead ones too; it only grows until shutdown, so readers need no lock.
+ *
+ * Rejected: freeing stacks at once (the next goroutine wants one); a separate struct g (a second
+ * page-table entry and cache set per goroutine). */
+#include "sched/sched_int.h"
+
+#include "os/os.h"
+#include "sched/sanitizer.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <loam.h>
+
+enum { COLORS = 32, COPY_MAX = 16 << 10 };
+
+struct g *allg;
+int main_result;
+
+static struct mutex allg_lock = MUTEX_INIT(allg);
+
+/* ---- Free lists -------------------------------------------------------------------------------- */
+
+static struct g *gfget(struct p *pp)
+{
+    struct g *gp = pp != NULL ? pp->gfree : NULL;
+    if (likely(gp != NULL)) {
+        pp->gfree = gp->schedlink;
+        pp->gfree_n--;
+        return gp;
+    }
+    if (load_relaxed(&sched.gfree) == NULL) /* a look without the lock: mostly empty */
+        return NULL;
+    lock(&sched.lock);
+    gp = sched.gfree;
+    if (gp != NULL) {
+        sched.gfree = gp->schedlink;
+        for (int i = 0; pp != NULL && i < GFREE_LOCAL_MAX / 2 && sched.gfree != NULL; i++) {
+            struct g *more = sched.gfree;
+            sched.gfree = more->schedlink;
+            more->schedlink = pp->gfree;
+            pp->gfree = more;
+            pp->gfree_n++;
+        }
+    }
+    unlock(&sched.lock);
+    return gp;
+}
+
+static void gfput(struct p *pp, struct g *gp)
+{
+    if (unlikely(gp->stack.size_class != (uint32_t)stack_class(sched.stack_size))) {
+        /* an odd size: the slot serves whoever asks for that size next, the G is forgotten with it;
+         * its memory stays a dead G */
+        lock(&sched.lock);
+        gp->schedlink = sched.gfree_odd;
+        sched.gfree_odd = gp;
+        unlock(&sched.lock);
+        return;
+    }
+    gp->schedlink = pp->gfree;
+    pp->gfree = gp;
+    if (likely(++pp->gfree_n <= GFREE_LOCAL_MAX))
+        return;
+    lock(&sched.lock);
+    while (pp->gfree_n > GFREE_LOCAL_MAX / 2) {
+        gp = pp->gfree;
+        pp->gfree = gp->schedlink;
+        pp->gfree_n--;
+        gp->schedlink = sched.gfree;
+        store_relaxed(&sched.gfree, gp);
+    }
+    unlock(&sched.lock);
+}
+
+/* A free G of another size than the configured one. */
+static struct g *gfget_odd(uint32_t size_class)
+{
+    lock(&sched.lock);
+    struct g **link = &sched.gfree_odd;
+    while (*link != NULL && (*link)->stack.size_class != size_class)
+        link = &(*link)->schedlink;
+    struct g *gp = *link;
+    if (gp != NULL)
+        *link = gp->schedlink;
+    unlock(&sched.lock);
+    return gp;
+}
+
+static int malg(size_t stack_size, struct g **out)
+{
+    struct stack s;
+    int err = stackalloc(stack_size, &s);
+    if (err != 0)
+        return err;
+    uintptr_t top = s.hi - (s.color % COLORS) * cacheline;
+    struct g *gp = (struct g *)align_down(top - sizeof(struct g), cacheline);
+    memset(gp, 0, sizeof *gp);
+    gp->stack = s;
+    gp->stack.hi = (uintptr_t)gp;
+    casgstatus(gp, G_idle, G_dead);
+    lock(&allg_lock);
+    gp->alllink = allg;
+    store_release(&allg, gp); /* release: readers without the lock see a whole G */
+    unlock(&allg_lock);
+    *out = gp;
+    return 0;
+}
+
+void gs_free(void)
+{
+    /* the memory goes with the stacks */
+    for (struct g *gp = allg; gp != NULL; gp = gp->alllink) {
+        golocals_free(gp);
+        sanitizer_g_free(gp);
+    }
+    allg = NULL;
+}
+
+/* ---- Death ------------------------------------------------------------------------------------- */
+
+/* Runs on the successor's side: the goroutine's stack is no longer in use. */
+static void gdestroy(struct m *mp, struct g *gp)
+{
+    traceev(EV_GoDestroy, nanotime(), gp->goid, 0);
+    casgstatus(gp, G_running, G_dead);
+    gp->param = NULL;
+    gp->name = NULL;
+    gp->fn = NULL;
+    if (unlikely(gp->locals != NULL))
+        golocals_free(gp);
+    gfput(mp->p, gp);
+    add_relaxed(&sched.ngoroutines, -1); /* a statistic */
+}
+
+static void gdestroy_locked(struct m *mp, struct g *gp)
+{
+    /* It ended wired: the thread may be in any state, so it ends too, unless it is the caller's. */
+    gp->lockedm = NULL;
+    gp->locked = 0;
+    mp->lockedg = NULL;
+    gdestroy(mp, gp);
+    if (mp != sched.m0)
+        store_relaxed(&mp->leave, 1);
+}
+
+_Noreturn void goexit_current(void)
+{
+    struct m *mp = getm();
+    struct g *gp = mp->curg;
+    if (unlikely(gp->locals != NULL)) {
+        golocals_run_destructors(gp);
+        mp = getm(); /* a destructor may have parked */
+    }
+    if (unlikely(gp->lockedm != NULL))
+        gswitch_to_g0(mp, gp, gdestroy_locked);
+    else
+        goexit_switch(mp, gp, gdestroy);
+    throw("goexit: a dead goroutine was resumed");
+}
+
+/* ---- Birth ------------------------------------------------------------------------------------- */
+
+/* The first function on every goroutine's stack. */
+static void goroutine_entry(void)
+{
+    struct g *gp = getg();
+    sanitizer_after(gp);
+    after_switch();
+    sanitizer_acquire(gp); /* what the creator did before */
+    gp->fn(gp->arg);
+    goexit_current();
+}
+
+static uint64_t goid_next(struct p *pp)
+{
+    if (pp == NULL)
+        return add_relaxed(&sched.goidgen, 1); /* unique is all it must be */
+    if (pp->goid_next == pp->goid_end) {
+        pp->goid_end = add_relaxed(&sched.goidgen, GOID_BATCH) + 1;
+        pp->goid_next = pp->goid_end - GOID_BATCH;
+    }
+    return pp->goid_next++;
+}
+
+static noinline int not_alive(void)
+{
+    if (load_relaxed(&sched.started) != 0)
+        return error_note(-ECHILD, "the runtime does not live on in a forked child: it may only "
+                                   "exec or _exit");
+    return error_note(-EINVAL, "the runtime is not started: call loam_start or loam_run first");
+}
+
+int newproc(void (*fn)(void *), void *arg, const void *copy, size_t copy_size, const char *name,
+            size_t stack_size, uintptr_t callerpc)
+{
+    if (unlikely(!sched_alive()))
+        return not_alive();
+    if (unlikely(fn == NULL))
+        fatal("go of nil func value");
+    if (unlikely(copy_size > COPY_MAX))
+        return error_note(-E2BIG, "loam_go_copy: %zu bytes of arguments are above the limit of %d",
+                          copy_size, (int)COPY_MAX);
+    struct m *mp = getm();
+    struct p *pp = mp != NULL ? mp->p : NULL;
+    struct g *parent = mp != NULL ? mp->curg : NULL;
+    if (mp != NULL && parent != NULL)
+        preempt_point(mp);
+    mp = getm();
+    pp = mp != NULL ? mp->p : NULL;
+
+    struct g *gp;
+    if (likely(stack_size == 0 || stack_class(stack_size) == stack_class(sched.stack_size))) {
+        gp = gfget(pp);
+        if (unlikely(gp == NULL)) {
+            int err = malg(sched.stack_size, &gp);
+            if (err != 0)
+                return err;
+        }
+    } else {
+        int class = stack_class(stack_size);
+        gp = class < 0 ? NULL : gfget_odd((uint32_t) class);
+        if (gp == NULL) {
+            int err = malg(stack_size, &gp);
+            if (err != 0)
+                return err;
+        }
+    }
+    sanitizer_g_new(gp);
+    uintptr_t top = gp->stack.hi;
+    if (unlikely(copy != NULL)) {
+        top = align_down(top - copy_size, 16);
+        memcpy((void *)top, copy, copy_size);
+        arg = (void *)top;
+    }
+    arch_prepare(&gp->sched, top, goroutine_entry);
+    gp->fn = fn;
+    gp->arg = arg;
+    gp->goid = goid_next(pp);
+    gp->parent = parent != NULL ? parent->goid : 0;
+    gp->gopc = callerpc;
+    gp->name = name;
+    gp->waitreason = WAIT_none;
+    gp->traceseq = 0;
+    if (unlikely(parent != NULL && parent->locals != NULL))
+        golocals_inherit(gp, parent);
+    add_relaxed(&sched.ngoroutines, 1);
+    traceev(EV_GoCreate, nanotime(), gp->goid, gp->parent);
+    casgstatus(gp, G_dead, G_runnable);
+    sanitizer_release(gp);
+    if (likely(pp != NULL)) {
+        count_owner(&pp->created, 1);
+        runqput(pp, gp, true);
+    } else {
+        lock(&sched.lock);
+        globrunqput_locked(gp);
+        unlock(&sched.lock);
+    }
+    wakep();
+    return 0;
+}
+
+int loam_go(void (*fn)(void *), void *arg)
+{
+    return newproc(fn, arg, NULL, 0, NULL, 0, (uintptr_t)__builtin_return_address(0));
+}
+
+int loam_go_with(const struct loam_go_options *options, void (*fn)(void *), void *arg)
+{
+    static const struct loam_go_options none;
+    const struct loam_go_options *o = options != NULL ? options : &none;
+    return newproc(fn, arg, NULL, 0, o->name, o->stack_size,
+                   (uintptr_t)__builtin_return_address(0));
+}
+
+int loam_go_copy(void (*fn)(void *), const void *data, size_t size)
+{
+    static const char nothing[1];
+    return newproc(fn, NULL, data != NULL ? data : nothing, data != NULL ? size : 0, NULL, 0,
+                   (uintptr_t)__builtin_return_address(0));
+}
+
+void loam_goexit(void)
+{
+    (void)getg_or_die("loam_goexit");
+    goexit_current();
+}
+
+void loam_yield(void)
+{
+    if (getg() != NULL)
+        gosched();
+}
+
+uint64_t loam_goid(void)
+{
+    struct g *gp = getg();
+    return gp != NULL ? gp->goid : 0;
+}
+
+void loam_set_name(const char *name)
+{
+    struct g *gp = getg();
+    if (gp != NULL)
+        gp->name = name;
+}
+
+int64_t loam_num_goroutine(void)
+{
+    return load_relaxed(&sched.ngoroutines);
+}
+
+/* ---- The main goroutine --------------------------------------------------------------------------- */
+
+struct main_args {
+    int (*fn)(int, char **);
+    int argc;
+    char **argv;
+};
+
+static void main_hook(struct m *mp, struct g *gp)
+{
+    gp->lockedm = NULL;
+    gp->locked = 0;
+    mp->lockedg = NULL;
+    gdestroy(mp, gp);
+    m0_leave(mp);
+}
+
+static void main_entry(void *p)
+{
+    struct main_args *a = p;
+    main_result = a->fn(a->argc, a->argv);
+    struct m *mp = getm();
+    struct g *gp = mp->curg;
+    if (gp->locals != NULL) {
+        golocals_run_destructors(gp);
+        mp = getm();
+    }
+    gswitch_to_g0(mp, gp, main_hook);
+}
+
+int newproc_main(int (*fn)(int, char **), int argc, char **argv)
+{
+    struct main_args a = {fn, argc, argv};
+    return newproc(main_entry, NULL, &a, sizeof a, NULL, STACK_MAIN, (uintptr_t)fn);
+}

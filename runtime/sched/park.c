@@ -1,0 +1,229 @@
+/* Switching, parking, waking.
+ *
+ * A switch is: note in the M what the successor has to do for the goroutine that leaves (hook), save
+ * and load registers, and on the other side do it (after_switch). The goroutine that leaves is
+ * published - its channel's lock released, itself put on a queue or on the free list - only by that
+ * hook, when its context is saved and its stack no longer in use. Hence:
+ *
+ *   Invariant: a G that another thread can find to make it runnable has its context in g->sched.
+ *
+ * The hook runs on the successor's stack, on the same thread: on g0, or, when a runnable goroutine is
+ * at hand, on that goroutine's stack (a direct switch: no detour over g0, which would cost a second
+ * switch). Either way the thread is the one that took the locks which the hook releases. Hooks need
+ * at most SWITCH_HOOK_STACK bytes: a new goroutine's stack always has them, a parked one had more in
+ * use when it called gopark.
+ *
+ * Why the release is enough on weak machines: the hook's unlock is a release after the stores of the
+ * context, the waker's lock an acquire, and whoever resumes the goroutine got it from the waker
+ * through a run queue (release/acquire).
+ *
+ * Who takes which stack: g0 is the thread's own stack and runs the scheduler's loop; everything else
+ * runs on goroutines. Rejected: Go's mcall/systemstack with a function to run on g0 that never
+ * returns: a loop that gets control back is easier to read, and to leave at shutdown. */
+#include "sched/sched_int.h"
+
+#include "sched/sanitizer.h"
+
+/* What a direct switch may not skip: a stop of the world, the global queue's turn, timers. */
+static always_inline struct g *successor(struct m *mp, struct g *gp, bool *inherit)
+{
+    struct p *pp = mp->p;
+    if (unlikely(gp->lockedm != NULL || debug.dst_on || load_relaxed(&sched.gcwaiting) != 0 ||
+                 load_relaxed(&mp->preempt) != 0 || timers_due(pp)))
+        return NULL;
+    struct g *next = runqget(pp, inherit);
+    if (next == NULL)
+        return NULL;
+    if (unlikely(next->lockedm != NULL || (!*inherit && time_to_look_global(pp)))) {
+        /* for g0 to decide: at the front again */
+        lock(&sched.lock);
+        globrunqputhead_locked(next);
+        unlock(&sched.lock);
+        return NULL;
+    }
+    return next;
+}
+
+static always_inline void start_running(struct m *mp, struct g *gp, bool inherit_time)
+{
+    struct p *pp = mp->p;
+    mp->curg = gp;
+    gp->m = mp;
+    if (!inherit_time)
+        count_owner(&pp->schedtick, 1);
+    count_owner(&pp->schedules, 1);
+    casgstatus(gp, G_runnable, G_running);
+}
+
+void after_switch(void)
+{
+    struct m *mp = getm();
+    struct g *prev = mp->hook_g;
+    if (prev != NULL) {
+        mp->hook_g = NULL;
+        mp->hook(mp, prev);
+    }
+}
+
+/* From the goroutine `from` of this M to `to`; returns when somebody switches back. */
+static always_inline void gswitch(struct g *from, struct g *to, bool from_dies)
+{
+    sanitizer_before(from, to, from_dies);
+    arch_switch(&from->sched, &to->sched);
+    sanitizer_after(from);
+}
+
+static always_inline void leave(struct m *mp, struct g *gp, void (*hook)(struct m *, struct g *))
+{
+    mp->hook = hook;
+    mp->hook_g = gp;
+}
+
+void gswitch_to_g0(struct m *mp, struct g *gp, void (*hook)(struct m *, struct g *))
+{
+    leave(mp, gp, hook);
+    gp->m = NULL;
+    mp->curg = NULL;
+    gswitch(gp, &mp->g0, false);
+    after_switch();
+}
+
+/* Like gswitch_to_g0, or to the next goroutine at once. */
+static always_inline void gswitch_away(struct m *mp, struct g *gp,
+                                       void (*hook)(struct m *, struct g *), bool dies)
+{
+    leave(mp, gp, hook);
+    gp->m = NULL;
+    bool inherit = false;
+    struct g *next = successor(mp, gp, &inherit);
+    if (likely(next != NULL)) {
+        count_owner(&mp->direct, 1);
+        traceev(EV_GoStart, nanotime(), next->goid, ++next->traceseq);
+        start_running(mp, next, inherit);
+    } else {
+        mp->curg = NULL;
+        next = &mp->g0;
+    }
+    gswitch(gp, next, dies);
+    after_switch();
+}
+
+void goexit_switch(struct m *mp, struct g *gp, void (*hook)(struct m *, struct g *))
+{
+    gswitch_away(mp, gp, hook, true);
+}
+
+/* On g0: runs gp until it switches back here, then does what it left to do. */
+void execute(struct m *mp, struct g *gp, bool inherit_time)
+{
+    traceev(EV_GoStart, nanotime(), gp->goid, ++gp->traceseq);
+    start_running(mp, gp, inherit_time);
+    gswitch(&mp->g0, gp, false);
+    after_switch();
+}
+
+/* ---- Parking --------------------------------------------------------------------------------- */
+
+static void park_hook(struct m *mp, struct g *gp)
+{
+    bool (*unlockf)(struct g *, void *) = mp->hook_unlockf;
+    if (unlockf != NULL && !unlockf(gp, mp->hook_lock)) {
+        /* what it waited for came in the meantime */
+        casgstatus(gp, G_waiting, G_runnable);
+        traceev(EV_GoUnblock, nanotime(), gp->goid, ++gp->traceseq);
+        runqput(mp->p, gp, true);
+    }
+}
+
+void gopark(bool (*unlockf)(struct g *, void *), void *l, enum waitreason reason)
+{
+    struct m *mp = getm();
+    struct g *gp = mp->curg;
+    if (LOAM_DEBUG_CHECKS && (gp == NULL || mp->incall))
+        throw("gopark: not on a goroutine, or in a blocking call");
+    gp->waitreason = (uint8_t)reason;
+    gp->waitsince = load_relaxed(&sched.coarse_now);
+    traceev(EV_GoBlock, nanotime(), gp->goid, reason);
+    casgstatus(gp, G_running, G_waiting);
+    mp->hook_unlockf = unlockf;
+    mp->hook_lock = l;
+    gswitch_away(mp, gp, park_hook, false);
+    sanitizer_acquire(gp); /* what the waker did before goready */
+}
+
+static bool park_unlock(struct g *gp, void *l)
+{
+    (void)gp;
+    unlock(l);
+    return true;
+}
+
+void goparkunlock(struct mutex *l, enum waitreason reason)
+{
+    gopark(park_unlock, l, reason);
+}
+
+/* ---- Waking ---------------------------------------------------------------------------------- */
+
+static always_inline void ready(struct g *gp, bool next)
+{
+    if (unlikely(!casgstatus(gp, G_waiting, G_runnable)))
+        throwf("goready: goroutine %lu is %s, not waiting", (unsigned long)gp->goid,
+               gstatus_text(load_relaxed(&gp->status)));
+    traceev(EV_GoUnblock, nanotime(), gp->goid, ++gp->traceseq);
+    sanitizer_release(gp);
+    struct m *mp = getm();
+    struct p *pp = mp != NULL ? mp->p : NULL;
+    if (likely(pp != NULL)) {
+        runqput(pp, gp, next);
+    } else {
+        lock(&sched.lock);
+        globrunqput_locked(gp);
+        unlock(&sched.lock);
+    }
+    wakep();
+}
+
+void goready(struct g *gp)
+{
+    ready(gp, true);
+}
+
+void goready_tail(struct g *gp)
+{
+    ready(gp, false);
+}
+
+/* ---- Yielding -------------------------------------------------------------------------------- */
+
+static void gosched_hook(struct m *mp, struct g *gp)
+{
+    (void)mp;
+    /* The status changes here, not before the switch: a G on a queue has its context saved. */
+    traceev(EV_GoStop, nanotime(), gp->goid, 0);
+    casgstatus(gp, G_running, G_runnable);
+    lock(&sched.lock);
+    globrunqput_locked(gp);
+    unlock(&sched.lock);
+    /* An idle P may look at the global queue: this one is about to. */
+    if (load_relaxed(&sched.npidle) != 0)
+        wakep();
+}
+
+void gosched(void)
+{
+    struct m *mp = getm();
+    gswitch_to_g0(mp, mp->curg, gosched_hook);
+}
+
+noinline void preempt_slow(struct m *mp)
+{
+    uint32_t why = load_relaxed(&mp->preempt);
+    if (mp->curg == NULL || mp->p == NULL || mp->incall || locks_held() != 0)
+        return;
+    if (why == PREEMPT_DST && choose(4) != 0)
+        return;
+    /* relaxed: a request that comes between is one that is being granted */
+    store_relaxed(&mp->preempt, why & PREEMPT_DST);
+    gosched();
+}

@@ -1,0 +1,118 @@
+/* What ASan, TSan and Valgrind must be told about stacks and switches. In other builds all of it is
+ * empty. LOAM_TSAN is set by the build: the runtime itself is not instrumented then, see
+ * base/atomic_tsan.h. A goroutine's memory is reused with its stack, and so is its TSan fiber: gcc 12's runtime
+ * dies at 8,128 of them. */
+#ifndef SCHED_SANITIZER_H
+#define SCHED_SANITIZER_H
+
+#include "sched/sched.h"
+
+#if defined(__SANITIZE_ADDRESS__)
+#define LOAM_ASAN 1
+#elif defined(__has_feature)
+#if __has_feature(address_sanitizer)
+#define LOAM_ASAN 1
+#endif
+#endif
+#ifndef LOAM_ASAN
+#define LOAM_ASAN 0
+#endif
+
+#if LOAM_ASAN
+#include <sanitizer/asan_interface.h>
+#include <sanitizer/common_interface_defs.h>
+#endif
+#if LOAM_TSAN
+#include <sanitizer/tsan_interface.h>
+#endif
+#if __has_include(<valgrind/valgrind.h>)
+#include <valgrind/valgrind.h>
+#define LOAM_VALGRIND 1
+#else
+#define LOAM_VALGRIND 0
+#endif
+
+static always_inline void sanitizer_before(struct g *from, struct g *to, bool from_dies)
+{
+    (void)from;
+    (void)to;
+    (void)from_dies;
+#if LOAM_ASAN
+    __sanitizer_start_switch_fiber(from_dies ? NULL : &from->fake_stack, (const void *)to->stack.lo,
+                                   to->stack.hi - to->stack.lo);
+#endif
+#if LOAM_TSAN
+    /* no synchronisation by the switch itself: it would hide races between goroutines */
+    __tsan_switch_to_fiber(to->fiber, __tsan_switch_to_fiber_no_sync);
+#endif
+}
+
+/* On the side of `self`, that goes on after a switch or begins. */
+static always_inline void sanitizer_after(struct g *self)
+{
+    (void)self;
+#if LOAM_ASAN
+    __sanitizer_finish_switch_fiber(self->fake_stack, NULL, NULL);
+#endif
+}
+
+static inline void sanitizer_g_new(struct g *gp)
+{
+    (void)gp;
+#if LOAM_TSAN
+    if (gp->fiber == NULL)
+        gp->fiber = __tsan_create_fiber(0);
+#endif
+#if LOAM_VALGRIND
+    if (gp->valgrind_id == 0)
+        gp->valgrind_id = 1 + VALGRIND_STACK_REGISTER(gp->stack.lo, gp->stack.hi);
+#endif
+#if LOAM_ASAN
+    gp->fake_stack = NULL;
+    /* frames that a Goexit or an abandoned run left behind */
+    __asan_unpoison_memory_region((void *)gp->stack.lo, gp->stack.hi - gp->stack.lo);
+#endif
+}
+
+static inline void sanitizer_g_free(struct g *gp)
+{
+    (void)gp;
+#if LOAM_TSAN
+    if (gp->fiber != NULL)
+        __tsan_destroy_fiber(gp->fiber);
+    gp->fiber = NULL;
+#endif
+#if LOAM_VALGRIND
+    if (gp->valgrind_id != 0)
+        VALGRIND_STACK_DEREGISTER(gp->valgrind_id - 1);
+    gp->valgrind_id = 0;
+#endif
+}
+
+static inline void sanitizer_g0_new(struct g *g0)
+{
+    (void)g0;
+#if LOAM_TSAN
+    g0->fiber = __tsan_get_current_fiber();
+#endif
+}
+
+/* Edges that a sanitizer cannot see: a goroutine's start happens after its creation, everything
+ * that follows a stop of the world happens after what others did before it. */
+static inline void sanitizer_release(void *p)
+{
+    (void)p;
+#if LOAM_TSAN
+    __tsan_release(p);
+#endif
+}
+
+static inline void sanitizer_acquire(void *p)
+{
+    (void)p;
+#if LOAM_TSAN
+    __tsan_acquire(p);
+#endif
+}
+
+#endif

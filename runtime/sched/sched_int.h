@@ -1,0 +1,232 @@
+/* The scheduler's own: its global state and the functions that its files share. */
+#ifndef SCHED_SCHED_INT_H
+#define SCHED_SCHED_INT_H
+
+#include "base/debugvar.h"
+#include "base/throw.h"
+#include "sched/sched.h"
+#include "trace/trace.h"
+
+/* A queue of Gs by schedlink. */
+struct gqueue {
+    struct g *head, *tail;
+};
+
+enum { LIFE_STOPPED, LIFE_STARTED };
+
+struct schedt {
+    struct mutex lock;
+
+    /* ---- sched.lock ---- */
+    struct p *pidle;     /* idle Ps */
+    struct m *midle;     /* idle Ms */
+    int nmidle;          /* how many */
+    int nmidlelocked;    /* Ms that wait for their wired goroutine */
+    int mcount;          /* Ms alive */
+    int mnext;           /* number of the next M */
+    int maxmcount;       /* limit on Ms */
+    struct gqueue runq;  /* the global queue */
+    struct g *gfree;     /* dead Gs with default stacks; a look without the lock is relaxed */
+    struct g *gfree_odd; /* dead Gs with others */
+    int32_t stopwait;    /* Ps that still have to stop */
+    struct m *mdead;     /* Ms whose threads ended or are ending: joined at stop */
+
+    /* ---- atomic ---- */
+    uint32_t npidle __attribute__((aligned(cacheline))); /* written under sched.lock */
+    uint32_t nmspinning;
+    uint32_t gcwaiting; /* a stop of the world wants every P; written under sched.lock */
+    uint32_t leaving;   /* shutdown: Ms end; written with the world stopped */
+    uint32_t runqsize;  /* of runq; written under sched.lock */
+    int64_t lastpoll;   /* 0: an M sleeps until poll_until */
+    int64_t poll_until; /* deadline of that M, 0: none */
+    uint32_t pollkey;   /* its futex: 1 = wake up */
+    uint64_t goidgen;
+    int64_t coarse_now;  /* the clock as sysmon last saw it: good to about 10 ms */
+    int64_t ngoroutines; /* alive */
+    int32_t external;    /* goroutines that something outside will wake */
+    uint64_t handoffs, unannounced, stws;
+    uint64_t foreign_edges[EDGE_COUNT]; /* transitions taken on foreign threads */
+    uint32_t sysmonwait;                /* sysmon sleeps until work comes */
+    uint32_t started;                   /* between start and stop, forked children included */
+    uint32_t stw_busy;                  /* somebody stops the world */
+    uint32_t main_done;                 /* loam_run's function has returned; a futex */
+    uint32_t m0_left;                   /* the caller of loam_run has left the scheduler; a futex */
+
+    /* ---- const after init ---- */
+    bool run_mode; /* by loam_run: the end of main and deadlock end the process */
+    struct m *m0;  /* the caller of loam_run */
+    size_t stack_size;
+    bool maxprocs_fixed; /* GOMAXPROCS was set: do not follow the system; atomic */
+    int64_t start_time;
+    sigset_t mask; /* of Ms: that of the thread that started the runtime */
+
+    struct note stopnote; /* the last P has stopped */
+    struct note sysmonnote;
+    uintptr_t sysmon_handle;
+    int sysmon_tid;
+    uint32_t sysmon_stop; /* atomic */
+};
+
+extern struct schedt sched;
+extern struct m *allm; /* sched.lock for writing, release; members stay until shutdown */
+
+/* ---- states.c ---- */
+void bad_edge(const struct g *gp, uint32_t from, uint32_t to);
+void gtrace_print(const struct g *gp, uint32_t from, uint32_t to);
+extern bool gtrace_on; /* const after init */
+
+/* The counter's index, folded to a constant where from and to are constants. */
+static always_inline int g_edge(uint32_t from, uint32_t to)
+{
+#define GEDGE(f, t, how, by, where)                                                                \
+    if (from == G_##f && to == G_##t)                                                              \
+        return EDGE_G_##f##_##t;
+#include "sched/states.tbl"
+    return -1;
+}
+
+static always_inline int p_edge(uint32_t from, uint32_t to)
+{
+#define PEDGE(f, t, how, by, where)                                                                \
+    if (from == P_##f && to == P_##t)                                                              \
+        return EDGE_P_##f##_##t;
+#include "sched/states.tbl"
+    return -1;
+}
+
+static always_inline void count_edge(int edge)
+{
+    struct m *mp = getm();
+    if (likely(mp != NULL))
+        count_owner(&mp->edges[edge], 1);
+    else
+        add_relaxed(&sched.foreign_edges[edge], 1); /* a statistic */
+}
+
+/* Moves a G along an edge of the table; from and to are constants.
+ *
+ * An owned edge is a plain store: nobody else may change the status meanwhile. release: whoever sees
+ * the new status sees what the owner wrote before. A shared one is a CAS and may be lost: false. */
+static always_inline bool casgstatus(struct g *gp, uint32_t from, uint32_t to)
+{
+    int edge = g_edge(from, to);
+    if (edge < 0)
+        bad_edge(gp, from, to);
+    if (from == G_waiting || LOAM_DEBUG_CHECKS) {
+        /* acqrel: the waker sees what the parked goroutine wrote, and the other way round */
+        if (!cas_acqrel(&gp->status, from, to)) {
+            if (from != G_waiting)
+                bad_edge(gp, from, to);
+            return false;
+        }
+    } else {
+        store_release(&gp->status, to);
+    }
+    count_edge(edge);
+    if (unlikely(gtrace_on))
+        gtrace_print(gp, from, to);
+    return true;
+}
+
+/* Moves a P along an edge; false if another was faster (shared edges only). */
+static always_inline bool caspstatus(struct p *pp, uint32_t from, uint32_t to)
+{
+    int edge = p_edge(from, to);
+    if (edge < 0)
+        throwf("P%d: %u -> %u is not an edge of the automaton", pp->id, from, to);
+    /* seqcst: a stop of the world and a blocking call look at each other's flags (syscall.c) */
+    if (!cas_seqcst(&pp->status, from, to)) {
+        if (from != P_syscall)
+            throwf("P%d: status %u, expected %u on the way to %u", pp->id,
+                   load_relaxed(&pp->status), from, to);
+        return false;
+    }
+    count_edge(edge);
+    return true;
+}
+
+/* ---- runq.c ---- */
+void runqput(struct p *pp, struct g *gp, bool next);
+struct g *runqget(struct p *pp, bool *inherit_time);
+bool runqempty(struct p *pp);
+struct g *runqsteal(struct p *pp, struct p *victim, bool steal_next);
+void runqdrain_locked(struct p *pp); /* all to the global queue */
+void globrunqput_locked(struct g *gp);
+void globrunqputhead_locked(struct g *gp);
+struct g *globrunqget_locked(struct p *pp, int max);
+uint32_t runqlen(struct p *pp);
+
+/* ---- proc.c ---- */
+void schedule(struct m *mp);
+bool time_to_look_global(struct p *pp);
+bool timers_due(struct p *pp);
+void checkdead_locked(void);
+void poll_break(void);
+
+/* ---- park.c ---- */
+void gswitch_to_g0(struct m *mp, struct g *gp, void (*hook)(struct m *, struct g *));
+void execute(struct m *mp, struct g *gp, bool inherit_time);
+void after_switch(void);
+void goexit_switch(struct m *mp, struct g *gp, void (*hook)(struct m *, struct g *));
+
+/* ---- newproc.c ---- */
+_Noreturn void goexit_current(void);
+void gs_free(void);    /* all of them, at shutdown */
+extern struct g *allg; /* list by alllink; atomic, only grows */
+int newproc_main(int (*fn)(int, char **), int argc, char **argv);
+extern int main_result;
+void m0_leave(struct m *mp); /* by mp, when loam_run's function has returned */
+
+/* ---- m.c ---- */
+struct m *m_new(void);
+void m_free(struct m *mp);
+void m_begin(struct m *mp, bool own_thread);
+void m_end(struct m *mp, bool own_thread);
+void startm(struct p *pp, bool spinning);
+bool stopm(struct m *mp); /* false: leave */
+void handoffp(struct p *pp);
+void acquirep(struct m *mp, struct p *pp);
+struct p *releasep(struct m *mp);
+void pidleput_locked(struct p *pp);
+struct p *pidleget_locked(void);
+bool stoplockedm(struct m *mp); /* false: leave */
+bool startlockedm(struct m *mp, struct g *gp);
+bool gcstopm(struct m *mp);
+
+/* ---- syscall.c ---- */
+bool exitsyscall_try_idle(struct m *mp);
+
+/* ---- stw.c ---- */
+/* True if the world stopped, with no M in a blocking call. False: it goes on. timeout < 0: never. */
+bool stop_for_shutdown(int64_t timeout_ns);
+int procresize_start(int n); /* makes the first Ps: 0 or -errno */
+void ps_free(void);
+void preempt_all(void);
+void maxprocs_follow(int n);
+
+/* ---- sysmon.c ---- */
+int sysmon_start(void);
+void sysmon_stop(void);
+void sysmon_wake(void);
+
+/* ---- dst.c ---- */
+struct g *dst_find(struct m *mp);
+void dst_init(void);
+void dst_tick(void);
+
+/* ---- schedtrace.c ---- */
+void schedtrace(bool detail);
+void print_asleep(void);
+
+/* ---- locals.c ---- */
+void golocals_run_destructors(struct g *gp);
+void golocals_free(struct g *gp);
+void golocals_inherit(struct g *gp, struct g *parent);
+
+/* ---- traceback.c ---- */
+int traceback_init(bool handlers);
+void traceback_fini(void);
+void dump_goroutines(int fd, const struct g *first);
+extern bool throw_all; /* a fatal error is to print every goroutine */
+
+#endif

@@ -1,0 +1,145 @@
+/* What LOAMDEBUG=schedtrace, scheddetail and schedstates print, in Go's forms, and the figures of
+ * loam_read_sched_stats. */
+#include "sched/sched_int.h"
+
+#include "base/print.h"
+#include "os/os.h"
+
+#include <loam/debug.h>
+
+static int64_t first_line;
+
+static int count_threads(int *idle, int *spinning)
+{
+    *idle = sched.nmidle;
+    *spinning = (int)load_relaxed(&sched.nmspinning);
+    return sched.mcount + (sched.sysmon_handle != 0);
+}
+
+static void print_states(struct printer *p, long ms)
+{
+    static const struct {
+        const char *name;
+        uint32_t status;
+    } states[] = {{"gidle", G_idle},       {"grunnable", G_runnable}, {"grunning", G_running},
+                  {"gsyscall", G_syscall}, {"gwaiting", G_waiting},   {"gdead", G_dead}};
+    uint64_t n[16] = {0};
+    for (struct g *gp = load_acquire(&allg); gp != NULL; gp = gp->alllink)
+        n[load_relaxed(&gp->status) & 15]++;
+    pr(p, "GSTATES %ldms:", ms);
+    for (size_t i = 0; i < nelem(states); i++)
+        pr(p, " %s=%lu", states[i].name, (unsigned long)n[states[i].status]);
+    pr(p, "\n");
+}
+
+static void print_detail(struct printer *p)
+{
+    for (int i = 0; i < gomaxprocs; i++) {
+        struct p *pp = allp[i];
+        struct m *mp = load_relaxed(&pp->m);
+        pr(p, "  P%d: status=%u schedtick=%u syscalltick=%u m=", i, load_relaxed(&pp->status),
+           load_relaxed(&pp->schedtick), load_relaxed(&pp->syscalltick));
+        if (mp != NULL)
+            pr(p, "%d", mp->id);
+        else
+            pr(p, "nil");
+        pr(p, " runqsize=%u gfreecnt=%d timerslen=%u\n", runqlen(pp), pp->gfree_n,
+           load_relaxed(&pp->timers_len));
+    }
+    for (struct m *mp = allm; mp != NULL; mp = mp->alllink) {
+        struct p *pp = load_relaxed(&mp->p);
+        struct g *gp = load_relaxed(&mp->curg);
+        pr(p, "  M%d: p=", mp->id);
+        if (pp != NULL)
+            pr(p, "%d", pp->id);
+        else
+            pr(p, "nil");
+        pr(p, " curg=");
+        if (gp != NULL)
+            pr(p, "%lu", (unsigned long)gp->goid);
+        else
+            pr(p, "nil");
+        pr(p,
+           " mallocing=0 throwing=0 preemptoff= locks=%d dying=%d spinning=%s blocked=%s lockedg=",
+           mp->thread.nlocks, mp->thread.dying, mp->spinning ? "true" : "false",
+           mp->blocked ? "true" : "false");
+        struct g *wired = load_relaxed(&mp->lockedg);
+        if (wired != NULL)
+            pr(p, "%lu\n", (unsigned long)wired->goid);
+        else
+            pr(p, "nil\n");
+    }
+    for (struct g *gp = load_acquire(&allg); gp != NULL; gp = gp->alllink) {
+        uint32_t status = load_relaxed(&gp->status);
+        struct m *mp = load_relaxed(&gp->m), *wired = load_relaxed(&gp->lockedm);
+        pr(p, "  G%lu: status=%u(%s) m=", (unsigned long)gp->goid, status,
+           status == G_waiting ? waitreason_text(gp->waitreason) : "");
+        if (mp != NULL && (status == G_running || status == G_syscall))
+            pr(p, "%d", mp->id);
+        else
+            pr(p, "nil");
+        if (wired != NULL)
+            pr(p, " lockedm=%d\n", wired->id);
+        else
+            pr(p, " lockedm=nil\n");
+    }
+}
+
+void schedtrace(bool detail)
+{
+    char buf[8192];
+    struct printer p = {2, 0, sizeof buf, buf};
+    lock(&sched.lock); /* nothing comes or goes meanwhile; Ps and Gs run on */
+    int64_t now = nanotime();
+    if (first_line == 0)
+        first_line = now;
+    long ms = (long)((now - first_line) / 1000000);
+    int idle, spinning;
+    int threads = count_threads(&idle, &spinning);
+    pr(&p,
+       "SCHED %ldms: gomaxprocs=%d idleprocs=%u threads=%d spinningthreads=%d needspinning=%d "
+       "idlethreads=%d runqueue=%u",
+       ms, gomaxprocs, load_relaxed(&sched.npidle), threads, spinning, 0, idle, sched.runqsize);
+    if (detail) {
+        pr(&p, " gcwaiting=%s nmidlelocked=%d stopwait=%d sysmonwait=%s\n",
+           load_relaxed(&sched.gcwaiting) ? "true" : "false", sched.nmidlelocked, sched.stopwait,
+           load_relaxed(&sched.sysmonwait) ? "true" : "false");
+        print_detail(&p);
+    } else {
+        pr(&p, " [");
+        for (int i = 0; i < gomaxprocs; i++)
+            pr(&p, " %u", runqlen(allp[i]));
+        pr(&p, " ] schedticks=[");
+        for (int i = 0; i < gomaxprocs; i++)
+            pr(&p, " %u", load_relaxed(&allp[i]->schedtick));
+        pr(&p, " ]\n");
+    }
+    if (debug.schedstates > 0)
+        print_states(&p, ms);
+    unlock(&sched.lock);
+    pr_flush(&p);
+    print_asleep();
+}
+
+void loam_read_sched_stats(struct loam_sched_stats *out)
+{
+    struct loam_sched_stats s = {0};
+    s.goroutines = load_relaxed(&sched.ngoroutines);
+    s.handoffs = load_relaxed(&sched.handoffs);
+    s.unannounced_sleeps = load_relaxed(&sched.unannounced);
+    s.stw = load_relaxed(&sched.stws);
+    s.gomaxprocs = load_relaxed(&gomaxprocs);
+    for (int i = 0; i < s.gomaxprocs; i++) {
+        s.schedules += load_relaxed(&allp[i]->schedules);
+        s.goroutines_created += load_relaxed(&allp[i]->created);
+    }
+    for (struct m *mp = load_acquire(&allm); mp != NULL; mp = mp->alllink) {
+        s.direct_switches += load_relaxed(&mp->direct);
+        s.steals += load_relaxed(&mp->steals);
+    }
+    lock(&sched.lock);
+    s.threads = sched.mcount + (sched.sysmon_handle != 0);
+    unlock(&sched.lock);
+    stack_stats(&s.stacks_mapped, &s.stacks_free);
+    *out = s;
+}

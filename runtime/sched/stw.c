@@ -1,0 +1,281 @@
+/* Stopping the world, and changing the number of Ps.
+ *
+ * The stopper sets gcwaiting and asks every running M into the scheduler (preempt); a running M
+ * halts its P at its next call into the runtime, Ps of blocking calls and idle Ps are taken at once.
+ * stopwait counts those that are left, under sched.lock; the last one sets stopnote. One stop at a
+ * time (stw_busy). The stopper's own P, if it has one, counts as stopped but stays with its M.
+ *
+ * It may be called on a goroutine, on a foreign thread and on sysmon's. */
+#include "sched/sched_int.h"
+
+#include "os/os.h"
+#include "sched/needs.h"
+
+#include <errno.h>
+#include <string.h>
+
+#include <loam.h>
+
+static struct p *ps[MAX_PROCS]; /* STW; grows only, until shutdown */
+static int ps_made;             /* STW */
+static int64_t stop_began;
+
+void preempt_all(void)
+{
+    for (struct m *mp = load_acquire(&allm); mp != NULL; mp = mp->alllink)
+        or_relaxed(&mp->preempt, PREEMPT_STOP);
+}
+
+static void take_turn(void)
+{
+    while (!cas_acquire(&sched.stw_busy, 0, 1)) { /* acquire: the former stop is over */
+        if (getg() != NULL)
+            gosched(); /* and be stopped */
+        else
+            os_usleep(50);
+    }
+}
+
+/* True when all Ps have stopped; false after timeout_ns (< 0: never), with gcwaiting still set. */
+static bool stop(enum stw_kind kind, int64_t timeout_ns)
+{
+    struct m *mp = getm();
+    stop_began = os_nanotime();
+    traceev(EV_STWBegin, nanotime(), kind, 0);
+    lock(&sched.lock);
+    noteclear(&sched.stopnote);
+    sched.stopwait = gomaxprocs;
+    store_seqcst(&sched.gcwaiting, 1); /* syscall.c's head */
+    preempt_all();
+    if (mp != NULL && mp->p != NULL) {
+        caspstatus(mp->p, P_running, P_gcstop);
+        sched.stopwait--;
+    }
+    for (int i = 0; i < gomaxprocs; i++)
+        if (load_seqcst(&allp[i]->status) == P_syscall &&
+            caspstatus(allp[i], P_syscall, P_gcstop)) {
+            traceev(EV_ProcSteal, nanotime(), (uint64_t)i, ++allp[i]->traceseq);
+            sched.stopwait--;
+        }
+    for (struct p *pp; (pp = pidleget_locked()) != NULL;) {
+        caspstatus(pp, P_idle, P_gcstop);
+        sched.stopwait--;
+    }
+    bool wait = sched.stopwait > 0;
+    unlock(&sched.lock);
+    if (debug.dst_on)
+        poll_break(); /* its one thread may sleep with its P */
+    int64_t deadline = timeout_ns < 0 ? INT64_MAX : stop_began + timeout_ns;
+    while (wait && !notetsleep(&sched.stopnote, 100000)) {
+        if (os_nanotime() >= deadline)
+            return false;
+        preempt_all(); /* an M that took a P since has missed the first call */
+    }
+    add_relaxed(&sched.stws, 1); /* a statistic */
+    return true;
+}
+
+/* sched.lock. Every stopped P is idle again; those with work are returned as a list by link. */
+static struct p *release_stopped(struct p *keep)
+{
+    struct p *busy = NULL;
+    for (int i = gomaxprocs - 1; i >= 0; i--) {
+        struct p *pp = allp[i];
+        if (pp == keep || load_relaxed(&pp->status) != P_gcstop)
+            continue;
+        caspstatus(pp, P_gcstop, P_idle);
+        if (runqempty(pp)) {
+            pidleput_locked(pp);
+        } else {
+            pp->link = busy;
+            busy = pp;
+        }
+    }
+    return busy;
+}
+
+static void start(void)
+{
+    struct m *mp = getm();
+    for (struct m *m2 = load_acquire(&allm); m2 != NULL; m2 = m2->alllink)
+        and_relaxed(&m2->preempt, ~(uint32_t)PREEMPT_STOP);
+    lock(&sched.lock);
+    struct p *keep = mp != NULL ? mp->p : NULL;
+    if (keep != NULL)
+        caspstatus(keep, P_gcstop, P_running);
+    sched.stopwait = 0;
+    store_seqcst(&sched.gcwaiting, 0);
+    struct p *busy = release_stopped(keep);
+    unlock(&sched.lock);
+    traceev(EV_STWEnd, nanotime(), 0, 0);
+    sysmon_wake();
+    for (struct p *next; busy != NULL; busy = next) {
+        next = busy->link;
+        busy->link = NULL;
+        startm(busy, false);
+    }
+    wakep(); /* the global queue, or timers, may want somebody */
+    store_release(&sched.stw_busy, 0);
+}
+
+void stopTheWorld(enum stw_kind kind)
+{
+    take_turn();
+    (void)stop(kind, -1);
+}
+
+void startTheWorld(void)
+{
+    start();
+}
+
+static bool any_in_call(void)
+{
+    for (struct m *mp = load_acquire(&allm); mp != NULL; mp = mp->alllink) {
+        struct g *gp = load_relaxed(&mp->curg);
+        if (gp != NULL && load_acquire(&gp->status) == G_syscall)
+            return true;
+    }
+    return false;
+}
+
+bool stop_for_shutdown(int64_t timeout_ns)
+{
+    int64_t deadline = timeout_ns < 0 ? INT64_MAX : os_nanotime() + timeout_ns;
+    take_turn();
+    for (;;) {
+        int64_t left = timeout_ns < 0 ? -1 : deadline - os_nanotime();
+        bool stopped = stop(STW_SHUTDOWN, left);
+        if (stopped && !any_in_call())
+            return true;
+        bool over = os_nanotime() >= deadline;
+        start();
+        if (over)
+            return false;
+        os_usleep(200); /* a blocking call may come back */
+        take_turn();
+    }
+}
+
+/* ---- Number of Ps ------------------------------------------------------------------------------ */
+
+static int p_make(int id)
+{
+    struct p *pp = os_mem_map(sizeof *pp, "loam p");
+    if (pp == NULL)
+        return -ENOMEM;
+    pp->id = id;
+    pp->status = P_gcstop;
+    int err = timers_init_p(pp);
+    if (err != 0) {
+        os_mem_unmap(pp, sizeof *pp);
+        return err;
+    }
+    ps[id] = pp;
+    return 0;
+}
+
+/* The world is stopped. Everything of this P's goes where others find it. */
+static void p_retire(struct p *pp)
+{
+    lock(&sched.lock);
+    runqdrain_locked(pp);
+    while (pp->gfree != NULL) {
+        struct g *gp = pp->gfree;
+        pp->gfree = gp->schedlink;
+        gp->schedlink = sched.gfree;
+        store_relaxed(&sched.gfree, gp);
+    }
+    pp->gfree_n = 0;
+    unlock(&sched.lock);
+    timers_fini_p(pp, ps[0]);
+    caspstatus(pp, P_gcstop, P_dead);
+}
+
+/* The world is stopped, or not started yet. Returns -errno if not all could be made. */
+static int procresize(int n)
+{
+    int err = 0;
+    allp = ps;
+    for (int i = gomaxprocs; i < n; i++) {
+        if (i < ps_made) {
+            err = timers_init_p(ps[i]);
+            if (err == 0)
+                caspstatus(ps[i], P_dead, P_gcstop);
+        } else {
+            err = p_make(i);
+            if (err == 0)
+                ps_made++;
+        }
+        if (err != 0) {
+            n = i;
+            break;
+        }
+    }
+    int former = gomaxprocs;
+    struct m *mp = getm();
+    struct p *mine = mp != NULL ? mp->p : NULL;
+    if (mine != NULL && mine->id >= n) {
+        /* this thread's P goes: it takes the first one, which is stopped like all */
+        store_relaxed(&mine->m, NULL);
+        mp->p = ps[0];
+        store_relaxed(&ps[0]->m, mp);
+    }
+    for (int i = n; i < former; i++)
+        p_retire(ps[i]);
+    store_relaxed(&gomaxprocs, n);
+    traceev(EV_ProcsChange, nanotime(), (uint64_t)n, 0);
+    return err;
+}
+
+int procresize_start(int n)
+{
+    gomaxprocs = 0;
+    int err = procresize(n);
+    if (err != 0)
+        return err;
+    lock(&sched.lock);
+    (void)release_stopped(NULL);
+    unlock(&sched.lock);
+    return 0;
+}
+
+void ps_free(void)
+{
+    for (int i = 0; i < ps_made; i++) {
+        if (i < gomaxprocs)
+            timers_fini_p(ps[i], NULL);
+        os_mem_unmap(ps[i], sizeof *ps[i]);
+        ps[i] = NULL;
+    }
+    ps_made = 0;
+    gomaxprocs = 0;
+}
+
+int loam_gomaxprocs(int n)
+{
+    if (!sched_alive())
+        return 0;
+    int former = load_relaxed(&gomaxprocs);
+    if (n > MAX_PROCS)
+        n = MAX_PROCS;
+    if (n < 1 || debug.dst_on)
+        return former;
+    store_relaxed(&sched.maxprocs_fixed, true);
+    if (n == former)
+        return former;
+    stopTheWorld(STW_GOMAXPROCS);
+    former = gomaxprocs;
+    (void)procresize(n); /* as many as memory allows */
+    startTheWorld();
+    return former;
+}
+
+/* sysmon: the system allows another number of CPUs. */
+void maxprocs_follow(int n)
+{
+    stopTheWorld(STW_GOMAXPROCS);
+    if (!load_relaxed(&sched.maxprocs_fixed))
+        (void)procresize(n);
+    startTheWorld();
+}

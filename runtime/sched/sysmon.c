@@ -1,0 +1,214 @@
+/* sysmon: a thread without M and P that looks after those that run.
+ *
+ * Every 20 us, doubling to 10 ms while it finds nothing to do, it
+ *  - retakes Ps from blocking calls that last longer than one of its rounds, if there is work for
+ *    them (immediately otherwise not: the call mostly returns soon and finds its P);
+ *  - asks goroutines that run for longer than their slice into the scheduler: 10 ms, or 1 ms while
+ *    another waits on the same P. The request is a flag that runtime calls look at;
+ *  - starts a thread for timers that are due while all Ps run something long;
+ *  - counts threads that sleep in the kernel with a P without having said so;
+ *  - follows CPU affinity and the cgroup's quota, once a second;
+ *  - prints schedtrace.
+ * While every P is idle it sleeps until one is taken off the idle list. */
+#include "sched/sched_int.h"
+
+#include "base/print.h"
+#include "os/os.h"
+
+#include <errno.h>
+#include <string.h>
+
+enum {
+    SLEEP_MIN_US = 20,
+    SLEEP_MAX_US = 10000,
+    SLICE_NS = 10000000,         /* as in Go */
+    SLICE_CONTENDED_NS = 1000000 /* with someone waiting */
+};
+
+void sysmon_wake(void)
+{
+    /* release: sysmon sees the work; the CAS elects the one that sets the note */
+    if (load_relaxed(&sched.sysmonwait) && cas_release(&sched.sysmonwait, 1, 0))
+        notewakeup(&sched.sysmonnote);
+}
+
+static void sleep_while_idle(void)
+{
+    lock(&sched.lock);
+    bool idle = load_relaxed(&sched.gcwaiting) ||
+                load_relaxed(&sched.npidle) == (uint32_t)load_relaxed(&gomaxprocs);
+    if (idle) {
+        noteclear(&sched.sysmonnote);
+        store_relaxed(&sched.sysmonwait, 1);
+    }
+    unlock(&sched.lock);
+    if (!idle)
+        return;
+    if (!notetsleep(&sched.sysmonnote, INT64_C(1000000000))) {
+        /* if somebody was faster, the note is on its way: let it arrive before it is cleared */
+        if (!cas_acquire(&sched.sysmonwait, 1, 0))
+            notesleep(&sched.sysmonnote);
+    }
+}
+
+static void look_at_running(struct p *pp, int64_t now)
+{
+    uint32_t tick = load_relaxed(&pp->schedtick);
+    if (pp->seen.schedtick != tick) {
+        pp->seen.schedtick = tick;
+        pp->seen.schedwhen = now;
+        pp->seen.asleep = false;
+        return;
+    }
+    int64_t ran = now - pp->seen.schedwhen;
+    if (ran <
+        (runqlen(pp) > 0 || load_relaxed(&sched.runqsize) > 0 ? SLICE_CONTENDED_NS : SLICE_NS))
+        return;
+    struct m *mp = load_relaxed(&pp->m);
+    if (mp == NULL)
+        return;
+    or_relaxed(&mp->preempt, PREEMPT_SLICE);
+    if (ran >= SLICE_NS && !pp->seen.asleep && load_relaxed(&mp->curg) != NULL) {
+        char state = os_thread_state(mp->tid);
+        if ((state == 'S' || state == 'D') && load_relaxed(&pp->schedtick) == tick) {
+            pp->seen.asleep = true;
+            add_relaxed(&sched.unannounced, 1); /* a statistic */
+        }
+    }
+}
+
+/* True if it took the P. */
+static bool look_at_syscall(struct p *pp, int64_t now)
+{
+    uint32_t tick = load_relaxed(&pp->syscalltick);
+    if (pp->seen.syscalltick != tick) {
+        pp->seen.syscalltick = tick;
+        pp->seen.syscallwhen = now;
+        return false;
+    }
+    /* With no work and others idle or looking it may stay; after 10 ms it goes all the same, so that
+     * sysmon can sleep. */
+    if (runqempty(pp) && load_relaxed(&sched.nmspinning) + load_relaxed(&sched.npidle) > 0 &&
+        now - pp->seen.syscallwhen < SLICE_NS)
+        return false;
+    if (!caspstatus(pp, P_syscall, P_idle))
+        return false;
+    add_relaxed(&sched.handoffs, 1); /* a statistic */
+    handoffp(pp);
+    return true;
+}
+
+static bool retake(int64_t now)
+{
+    bool any = false;
+    for (int i = 0; i < load_relaxed(&gomaxprocs); i++) {
+        struct p *pp = allp[i];
+        if (pp == NULL)
+            continue;
+        uint32_t status = load_acquire(&pp->status);
+        if (status == P_running || status == P_syscall)
+            look_at_running(pp, now);
+        if (status == P_syscall)
+            any |= look_at_syscall(pp, now);
+    }
+    return any;
+}
+
+/* Timers that are overdue although no thread sleeps for them: all Ps run something long. */
+static void look_at_timers(int64_t now)
+{
+    if (load_relaxed(&sched.lastpoll) == 0)
+        return;
+    for (int i = 0; i < load_relaxed(&gomaxprocs); i++) {
+        int64_t when = allp[i] != NULL ? load_relaxed(&allp[i]->timers_when) : 0;
+        if (when != 0 && when < now) {
+            wakep();
+            return;
+        }
+    }
+}
+
+void print_asleep(void)
+{
+    for (int i = 0; i < load_relaxed(&gomaxprocs); i++) {
+        struct p *pp = allp[i];
+        struct m *mp = pp->seen.asleep ? load_relaxed(&pp->m) : NULL;
+        struct g *gp = mp != NULL ? load_relaxed(&mp->curg) : NULL;
+        if (gp != NULL)
+            print_fd(2,
+                     "ASLEEP p=%d m=%d g=%lu name=%s: in the kernel for %ldms without "
+                     "loam_blocking\n",
+                     i, mp->id, (unsigned long)gp->goid, gp->name != NULL ? gp->name : "-",
+                     (long)((os_nanotime() - pp->seen.schedwhen) / 1000000));
+    }
+}
+
+static void sysmon(void *arg)
+{
+    (void)arg;
+    sched.sysmon_tid = os_gettid();
+    unsigned us = SLEEP_MIN_US, idle_rounds = 0;
+    int64_t last_trace = 0, last_follow = os_nanotime();
+    while (!load_relaxed(&sched.sysmon_stop)) {
+        if (idle_rounds == 0)
+            us = SLEEP_MIN_US;
+        else if (idle_rounds > 50)
+            us *= 2;
+        if (us > SLEEP_MAX_US)
+            us = SLEEP_MAX_US;
+        os_usleep(us);
+        int64_t now = os_nanotime();
+        store_relaxed(&sched.coarse_now, now);
+        if (debug.schedtrace <= 0 &&
+            (load_relaxed(&sched.gcwaiting) ||
+             load_relaxed(&sched.npidle) == (uint32_t)load_relaxed(&gomaxprocs))) {
+            sleep_while_idle();
+            now = os_nanotime();
+            store_relaxed(&sched.coarse_now, now);
+            idle_rounds = 0;
+            us = SLEEP_MIN_US;
+        }
+        if (load_relaxed(&sched.sysmon_stop))
+            break;
+        if (!load_relaxed(&sched.gcwaiting)) {
+            if (retake(now))
+                idle_rounds = 0;
+            else
+                idle_rounds++;
+            look_at_timers(now);
+            if (!load_relaxed(&sched.maxprocs_fixed) && now - last_follow > 1000000000) {
+                last_follow = now;
+                int n = os_cpu_count();
+                if (n != load_relaxed(&gomaxprocs) && n <= MAX_PROCS)
+                    maxprocs_follow(n);
+            }
+        }
+        if (debug.schedtrace > 0 && now - last_trace >= debug.schedtrace * 1000000) {
+            last_trace = now;
+            schedtrace(debug.scheddetail > 0);
+        }
+    }
+}
+
+int sysmon_start(void)
+{
+    if (debug.dst_on)
+        return 0; /* one thread, virtual time: nothing to watch */
+    sigset_t all;
+    sigfillset(&all);
+    store_relaxed(&sched.sysmon_stop, 0);
+    int err = os_thread_start(sysmon, NULL, "loam-sysmon", 0, &all, &sched.sysmon_handle);
+    if (err != 0)
+        return error_note(err, "cannot start the monitor thread: %s", strerror(-err));
+    return 0;
+}
+
+void sysmon_stop(void)
+{
+    if (sched.sysmon_handle == 0)
+        return;
+    store_relaxed(&sched.sysmon_stop, 1);
+    sysmon_wake();
+    os_thread_join(sched.sysmon_handle);
+    sched.sysmon_handle = 0;
+}

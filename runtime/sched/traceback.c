@@ -1,0 +1,320 @@
+/* Tracebacks and dumps of goroutines, in Go's form, without malloc.
+ *
+ * Frames are found by frame pointers: the runtime and everything that `loam build` compiles keeps
+ * them, and a walk stops at the first one that is not plausible. Code without them (most of libc)
+ * hides the frames between it and its caller. The runtime's own frames on top of a parked goroutine
+ * (gopark and what called it, up to the public function) are left out, as Go leaves out its own.
+ *
+ * A goroutine that runs on another thread has its registers there: that thread is sent SIGQUIT, its
+ * handler leaves them in its M and waits for the end of the process.
+ *
+ * Whoever dumps looks at goroutines that go on running unless the world is stopped: such a traceback
+ * may be torn, but every read is of memory that stays mapped. */
+#include "sched/sched_int.h"
+
+#include "base/print.h"
+#include "os/os.h"
+#include "stack/symtab.h"
+
+#include <string.h>
+#include <unistd.h>
+
+#include <loam/debug.h>
+
+enum { MAX_FRAMES = 100 };
+
+bool throw_all;
+
+static bool handler_installed;
+static int quit_tid; /* atomic: the thread that prints because of a signal */
+
+/* ---- One goroutine -------------------------------------------------------------------------- */
+
+static void print_frame(struct printer *p, const struct symtab_entry *e, uintptr_t pc)
+{
+    if (e->function != NULL)
+        pr(p, "%s(...)\n\t", e->function);
+    else if (e->module != NULL)
+        pr(p, "%s+0x%lx\n\t", e->module, (unsigned long)e->module_offset);
+    else
+        pr(p, "0x%lx\n\t", (unsigned long)pc);
+    if (e->file != NULL)
+        pr(p, "%s:%u +0x%lx\n", e->file, e->line, (unsigned long)e->offset);
+    else if (e->module != NULL)
+        pr(p, "%s +0x%lx\n", e->module, (unsigned long)e->module_offset);
+    else
+        pr(p, "?\n");
+}
+
+/* Looks up the caller's side of a return address, or the instruction itself. */
+static void look_up(uintptr_t pc, bool is_return, struct symtab_entry *e)
+{
+    if (symtab_find(pc - (is_return ? 1 : 0), e) && is_return) {
+        e->offset++;
+        e->module_offset++;
+    }
+}
+
+static bool is_entry(const char *name)
+{
+    static const char *const ours[] = {"goroutine_entry", "arch_entry", "main_entry"};
+    for (size_t i = 0; i < nelem(ours); i++)
+        if (name != NULL && strcmp(name, ours[i]) == 0)
+            return true;
+    return false;
+}
+
+/* How many frames on top are the runtime's: up to the outermost public function near the top. */
+static int skip_runtime(const uintptr_t *pcs, int n, bool first_is_return)
+{
+    int skip = 0;
+    for (int i = 0; i < n && i < 12; i++) {
+        struct symtab_entry e;
+        look_up(pcs[i], i > 0 || first_is_return, &e);
+        bool more = true;
+        while (more) {
+            if (e.function != NULL && strncmp(e.function, "loam_", 5) == 0)
+                skip = i;
+            more = symtab_outer(&e);
+        }
+    }
+    return skip;
+}
+
+static noinline void print_stack(struct printer *p, uintptr_t pc, uintptr_t fp, uintptr_t lo,
+                                 uintptr_t hi, bool first_is_return)
+{
+    uintptr_t pcs[MAX_FRAMES];
+    int n = 0;
+    bool cut = false;
+    pcs[n++] = pc;
+    while (arch_frame_ok(fp, lo, hi)) {
+        uintptr_t next;
+        arch_frame_next(fp, &pc, &next);
+        if (pc == 0)
+            break;
+        if (n == MAX_FRAMES) {
+            cut = true;
+            break;
+        }
+        pcs[n++] = pc;
+        if (next <= fp) /* stacks grow down: callers lie above */
+            break;
+        fp = next;
+    }
+    for (int i = skip_runtime(pcs, n, first_is_return); i < n; i++) {
+        struct symtab_entry e;
+        look_up(pcs[i], i > 0 || first_is_return, &e);
+        if (is_entry(e.function))
+            break;
+        do {
+            print_frame(p, &e, pcs[i]);
+        } while (symtab_outer(&e));
+    }
+    if (cut)
+        pr(p, "...more frames elided...\n");
+}
+
+static const char *status_words(const struct g *gp, uint32_t status)
+{
+    switch (status) {
+    case G_runnable:
+        return "runnable";
+    case G_running:
+        return "running";
+    case G_syscall:
+        return "syscall";
+    case G_waiting:
+        return waitreason_text(gp->waitreason);
+    default:
+        return "???";
+    }
+}
+
+static void print_header(struct printer *p, const struct g *gp, uint32_t status)
+{
+    pr(p, "\ngoroutine %lu", (unsigned long)gp->goid);
+    if (gp->name != NULL)
+        pr(p, " \"%s\"", gp->name);
+    pr(p, " [%s", status_words(gp, status));
+    int64_t minutes = status == G_waiting && gp->waitsince != 0
+                          ? (nanotime() - gp->waitsince) / INT64_C(60000000000)
+                          : 0;
+    if (minutes >= 1)
+        pr(p, ", %ld minutes", (long)minutes);
+    struct m *mp = load_relaxed(&gp->m);
+    if (status == G_running && mp != NULL && mp->p != NULL && mp->p->seen.asleep)
+        pr(p, ", asleep in the kernel");
+    if (gp->lockedm != NULL)
+        pr(p, ", locked to thread");
+    pr(p, "]:\n");
+}
+
+static void print_created(struct printer *p, const struct g *gp)
+{
+    if (gp->gopc == 0 || gp->parent == 0)
+        return;
+    struct symtab_entry e;
+    look_up(gp->gopc, true, &e);
+    pr(p, "created by %s in goroutine %lu\n\t", e.function != NULL ? e.function : "?",
+       (unsigned long)gp->parent);
+    if (e.file != NULL)
+        pr(p, "%s:%u +0x%lx\n", e.file, e.line, (unsigned long)e.offset);
+    else if (e.module != NULL)
+        pr(p, "%s +0x%lx\n", e.module, (unsigned long)e.module_offset);
+    else
+        pr(p, "?\n");
+}
+
+/* The calling goroutine, from its caller's caller on. */
+static noinline void print_current(struct printer *p, const struct g *gp)
+{
+    uintptr_t fp = (uintptr_t)__builtin_frame_address(0);
+    uintptr_t pc, next;
+    arch_frame_next(fp, &pc, &next);
+    print_header(p, gp, load_relaxed(&gp->status));
+    print_stack(p, pc, next, gp->stack.lo, gp->stack.hi, true);
+    print_created(p, gp);
+}
+
+static void print_other(struct printer *p, const struct g *gp)
+{
+    uint32_t status = load_acquire(&gp->status);
+    if (status == G_idle || status == G_dead)
+        return;
+    print_header(p, gp, status);
+    struct m *mp = load_relaxed(&gp->m);
+    if (status == G_waiting || status == G_runnable) {
+        if (gp->sched.sp >= gp->stack.lo && gp->sched.sp < gp->stack.hi)
+            print_stack(p, arch_gobuf_pc(&gp->sched), arch_gobuf_fp(&gp->sched), gp->stack.lo,
+                        gp->stack.hi, true);
+    } else if (mp != NULL && load_acquire(&mp->sig_caught)) { /* acquire: the registers are there */
+        print_stack(p, mp->sig_pc, mp->sig_fp, gp->stack.lo, gp->stack.hi, false);
+    } else {
+        pr(p, "\tgoroutine running on other thread; stack unavailable\n");
+    }
+    print_created(p, gp);
+}
+
+/* ---- All ---------------------------------------------------------------------------------------- */
+
+void dump_goroutines(int fd, const struct g *first)
+{
+    PRINTER(p, fd);
+    for (struct g *gp = load_acquire(&allg); gp != NULL; gp = gp->alllink)
+        if (gp != first)
+            print_other(&p, gp);
+    pr_flush(&p);
+}
+
+void loam_traceback(int fd)
+{
+    struct g *gp = getg();
+    if (gp == NULL)
+        return;
+    PRINTER(p, fd);
+    print_current(&p, gp);
+    pr_flush(&p);
+}
+
+void loam_dump_goroutines(int fd)
+{
+    if (!sched_alive())
+        return;
+    struct g *gp = getg();
+    if (gp != NULL)
+        stopTheWorld(STW_DUMP);
+    PRINTER(p, fd);
+    if (gp != NULL)
+        print_current(&p, gp);
+    pr_flush(&p);
+    dump_goroutines(fd, gp);
+    if (gp != NULL)
+        startTheWorld();
+}
+
+/* Called by throw and panic, on whatever stack. */
+void throw_traceback(int fd)
+{
+    struct g *gp = getg();
+    PRINTER(p, fd);
+    if (gp != NULL)
+        print_current(&p, gp);
+    pr_flush(&p);
+    if (throw_all)
+        dump_goroutines(fd, gp);
+    trace_flush();
+}
+
+/* ---- SIGQUIT ------------------------------------------------------------------------------------- */
+
+static void note_registers(struct m *mp, const void *uc)
+{
+    arch_ucontext_regs(uc, &mp->sig_pc, &mp->sig_sp, &mp->sig_fp);
+    store_release(&mp->sig_caught, 1); /* release: the registers are there */
+}
+
+static void gather_running(int self)
+{
+    int asked = 0;
+    for (struct m *mp = load_acquire(&allm); mp != NULL; mp = mp->alllink)
+        if (mp->tid != self && load_acquire(&mp->alive) && load_relaxed(&mp->curg) != NULL &&
+            os_tgkill(mp->tid, SIGQUIT) == 0)
+            asked++;
+    for (int tries = 0; tries < 100 && asked > 0; tries++) {
+        int caught = 0;
+        for (struct m *mp = load_acquire(&allm); mp != NULL; mp = mp->alllink)
+            if (mp->tid != self && load_relaxed(&mp->sig_caught))
+                caught++;
+        if (caught >= asked)
+            break;
+        os_usleep(1000);
+    }
+}
+
+static void on_sigquit(int sig, siginfo_t *info, void *uc)
+{
+    (void)sig;
+    (void)info;
+    int tid = os_gettid();
+    struct m *mp = getm();
+    if (mp != NULL)
+        note_registers(mp, uc);
+    if (!cas_acqrel(&quit_tid, 0, tid)) { /* acqrel: elects the one that prints, no more */
+        for (;;)
+            pause();
+    }
+    uintptr_t pc, sp, fp;
+    arch_ucontext_regs(uc, &pc, &sp, &fp);
+    gather_running(tid);
+    PRINTER(p, 2);
+    pr(&p, "SIGQUIT: quit\nPC=0x%lx m=%d sigcode=%d\n", (unsigned long)pc, mp != NULL ? mp->id : -1,
+       info->si_code);
+    struct g *gp = getg();
+    if (gp != NULL)
+        print_other(&p, gp);
+    pr_flush(&p);
+    dump_goroutines(2, gp);
+    trace_flush();
+    _exit(2);
+}
+
+int traceback_init(bool handlers)
+{
+    int err = symtab_init();
+    if (err != 0)
+        return err;
+    throw_all = false;
+    store_relaxed(&quit_tid, 0);
+    /* A program with a handler of its own keeps it. */
+    handler_installed = handlers && os_signal_install(SIGQUIT, on_sigquit) == 0;
+    return 0;
+}
+
+void traceback_fini(void)
+{
+    if (handler_installed)
+        os_signal_remove(SIGQUIT, on_sigquit);
+    handler_installed = false;
+    symtab_fini();
+}
