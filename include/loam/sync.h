@@ -209,8 +209,8 @@ LOAM_API int loam_semaphore_init(struct loam_semaphore *s, int64_t size);
 /* Takes n units; parks until they are free or ctx (may be NULL) is done.
  *
  * Whoever asks first is served first, even if what the next one asks for is there. If ctx is done
- * already it fails even if they are free. When it fails it holds nothing. Errors: -ECANCELED, -ETIMEDOUT from ctx;
- * -ENOMEM; -EINVAL n < 0. n above the size waits for ctx. */
+ * already it fails even if they are free. When it fails it holds nothing. n above the size waits for
+ * ctx. Errors: -ECANCELED, -ETIMEDOUT from ctx; -EINVAL n < 0. */
 LOAM_API int loam_semaphore_acquire(struct loam_semaphore *s, int64_t n, struct loam_context *ctx);
 /* Takes n units if that needs no waiting. */
 LOAM_API bool loam_semaphore_try_acquire(struct loam_semaphore *s, int64_t n);

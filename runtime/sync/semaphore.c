@@ -3,37 +3,33 @@
  * Waiters queue under the lock; whoever gives units back serves from the front until the next one's
  * wish is not there. It does not look further: a large wish would wait for ever behind small ones.
  *
- * A waiter without a context has one way to be woken. One with a context has two, a grant and the
- * context's callback, which runs on a goroutine of its own at any time from its registration on. What
- * both agree on is waiter.state, under the semaphore's lock:
+ * A waiter can be woken by a grant and by its context's callback, which may come at any time between
+ * context_wait_begin and context_wait_end (context.h). What both agree on is waiter.state, under the
+ * semaphore's lock:
  *
- *     NEW --> QUEUED --> GRANTED      by whoever releases
- *      |         '-----> CANCELLED    by the callback, which takes it off the queue
- *      '---------------> CANCELLED    by the callback, before it has queued
+ *     NEW --> QUEUED --> GRANTED     by whoever releases
+ *      |         '-----> CANCELLED   by the callback, which takes it off the queue
+ *      |--> DOOMED ----> CANCELLED   by the callback: its wish is above the size, it never queues
+ *      '---------------> CANCELLED   by the callback, before it has queued
  *
- * The first to leave QUEUED wins and wakes it; nothing is lost or granted twice. The waiter, its
- * sudog and its state lie on its stack, so it may not return while the callback can still come:
- * loam_context_after_stop says whether it has been kept from starting; if not, the waiter waits for
- * `called`, which the callback sets as its last act. Granted and cancelled at once counts as
- * cancelled: the units go back, as in Go.
+ * The first to leave QUEUED wins and wakes it: nothing is lost or granted twice. One that is granted
+ * and whose context ends before it returns counts as cancelled and gives back, as in Go.
  *
  * The last touch (sema.h): release touches the semaphore only until it gives the lock back; so does
- * the callback. Locks: the semaphore's, rank sema; the context's functions are called without it.
- * Rejected: a select over the context's channel and one per waiter: two allocations more, and the
- * grant would be a message that can cross the cancellation. */
+ * the callback. Locks: the semaphore's, rank sema; the callback has the context's too, which comes
+ * before. Rejected: a select over the context's channel and one per waiter, which are two allocations
+ * and let a grant cross a cancellation as messages. */
+#include "sync/context.h"
 #include "sync/sync_int.h"
 
-#include <loam/context.h>
-
-enum wait_state { NEW, QUEUED, GRANTED, CANCELLED };
+enum wait_state { NEW, QUEUED, DOOMED, GRANTED, CANCELLED };
 
 struct waiter {
-    struct sudog sg; /* lock; elem unused */
-    int64_t n;       /* const */
-    struct loam_semaphore *s;
+    struct sudog sg;          /* lock; elem unused */
+    struct context_waiter cw; /* see context.h */
+    struct loam_semaphore *s; /* const */
+    int64_t n;                /* const */
     enum wait_state state;    /* lock */
-    bool called;              /* lock: the callback has been here */
-    bool sleeps_for_callback; /* lock */
 };
 
 static struct mutex *mutex_of(struct loam_semaphore *s)
@@ -98,99 +94,50 @@ static bool take_units(struct loam_semaphore *s, int64_t n)
     return ok;
 }
 
-/* Queues w, gives the lock back and sleeps. */
-static void sleep_queued(struct loam_semaphore *s, struct waiter *w)
-{
-    struct mutex *l = mutex_of(s);
-    push(s, w);
-    goparkunlock(l, WAIT_semacquire);
-    (void)load_acquire(&l->key); /* acquire: as in semacquire */
-}
-
 /* ---- Waiting ---------------------------------------------------------------------------------- */
 
-/* The context is done. Runs on a goroutine of its own. */
-static void context_done(void *arg)
+/* The context is done. On whatever thread cancels, with the context's lock held. */
+static void context_done(struct context_waiter *cw)
 {
-    struct waiter *w = arg;
+    struct waiter *w = container_of(cw, struct waiter, cw);
     struct loam_semaphore *s = w->s;
+    struct g *gp = w->sg.g;
     struct mutex *l = mutex_of(s);
     struct sudog *list = NULL;
     lock(l);
-    bool wake = w->sleeps_for_callback;
-    if (w->state == QUEUED) {
+    enum wait_state state = w->state;
+    if (state == QUEUED) {
         take_out(s, w, CANCELLED);
         list = serve(s); /* it may have held up those behind it */
-        wake = true;
-    } else if (w->state == NEW) {
-        wake = wake || w->sg.success; /* success: it sleeps without having queued */
+    } else if (state != GRANTED) {
         w->state = CANCELLED;
     }
-    w->called = true;
-    struct g *gp = w->sg.g;
     unlock(l);
-    /* Unless we wake it, the waiter may be gone from here on. */
-    if (wake)
+    if (state == QUEUED || state == DOOMED)
         goready(gp);
     sema_ready_list(list);
 }
 
-/* Ends a wait that a callback was registered for: afterwards it is over or will never come. */
-static void finish_callback(struct waiter *w, struct loam_context_after *after)
+/* Takes n units, or waits for them or for the callback. */
+static void wait(struct loam_semaphore *s, struct waiter *w)
 {
-    if (loam_context_after_stop(after))
-        return;
-    struct mutex *l = mutex_of(w->s);
+    struct mutex *l = mutex_of(s);
     lock(l);
-    if (w->called) {
+    if (w->state == CANCELLED) {
         unlock(l);
         return;
     }
-    w->sleeps_for_callback = true;
+    if (take_units(s, w->n)) {
+        w->state = GRANTED;
+        unlock(l);
+        return;
+    }
+    if (w->n > s->size)
+        w->state = DOOMED; /* in nobody's way */
+    else
+        push(s, w);
     goparkunlock(l, WAIT_semacquire);
-}
-
-static int wait_with_context(struct loam_semaphore *s, int64_t n, struct loam_context *ctx,
-                             struct g *gp)
-{
-    struct waiter w = {.sg = {.g = gp, .c = s}, .n = n, .s = s, .state = NEW};
-    struct loam_context_after *after = loam_context_after_func(ctx, context_done, &w);
-    if (after == NULL)
-        return -ENOMEM;
-    struct mutex *l = mutex_of(s);
-    lock(l);
-    if (w.state == CANCELLED) {
-        unlock(l);
-    } else if (n > s->size) {
-        w.sg.success = true; /* waits for the context only, in nobody's way */
-        goparkunlock(l, WAIT_semacquire);
-    } else if (take_units(s, n)) {
-        w.state = GRANTED;
-        unlock(l);
-    } else {
-        sleep_queued(s, &w);
-    }
-    finish_callback(&w, after);
-    /* No lock: nobody else knows w any more. */
-    int err = loam_context_err(ctx);
-    if (err != 0 && w.state == GRANTED)
-        loam_semaphore_release(s, n);
-    return err;
-}
-
-static int wait_for_ever(struct loam_semaphore *s, int64_t n, struct g *gp)
-{
-    struct waiter w = {.sg = {.g = gp, .c = s}, .n = n, .s = s, .state = NEW};
-    struct mutex *l = mutex_of(s);
-    lock(l);
-    if (n > s->size) {
-        goparkunlock(l, WAIT_semacquire); /* for ever */
-    } else if (take_units(s, n)) {
-        unlock(l);
-    } else {
-        sleep_queued(s, &w);
-    }
-    return 0;
+    (void)load_acquire(&l->key); /* acquire: as in semacquire */
 }
 
 /* ---- The public face --------------------------------------------------------------------------- */
@@ -219,18 +166,23 @@ int loam_semaphore_acquire(struct loam_semaphore *s, int64_t n, struct loam_cont
 {
     if (n < 0)
         return -EINVAL;
-    if (ctx != NULL) {
-        int err = loam_context_err(ctx);
-        if (err != 0)
-            return err;
-    }
+    int err = ctx != NULL ? loam_context_err(ctx) : 0;
+    if (err != 0)
+        return err;
     if (loam_semaphore_try_acquire(s, n))
         return 0;
-    struct g *gp = getg_or_die("loam_semaphore_acquire");
+    struct waiter w = {.sg = {.g = getg_or_die("loam_semaphore_acquire"), .c = s}, .s = s, .n = n};
     preempt_point(getm());
-    if (ctx == NULL || loam_context_done(ctx) == NULL) /* NULL: never done */
-        return wait_for_ever(s, n, gp);
-    return wait_with_context(s, n, ctx, gp);
+    err = context_wait_begin(ctx, &w.cw, context_done);
+    if (err == 0)
+        wait(s, &w);
+    /* After this nobody else knows w any more, so its state needs no lock. */
+    bool done = context_wait_end(&w.cw);
+    if (err != 0 || !done)
+        return err;
+    if (w.state == GRANTED)
+        loam_semaphore_release(s, n);
+    return loam_context_err(ctx);
 }
 
 void loam_semaphore_release(struct loam_semaphore *s, int64_t n)
