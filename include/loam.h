@@ -112,7 +112,7 @@ LOAM_API int loam_go_with(const struct loam_go_options *options, void (*fn)(void
  * loam_go; -E2BIG: size is above 16 KB. */
 LOAM_API int loam_go_copy(void (*fn)(void *), const void *data, size_t size);
 
-/* Lets other goroutines run: Go's runtime.Gosched. Goes to the end of the global queue.
+/* Lets other goroutines run: Go's runtime.Gosched. The caller goes to the end of its queue.
  *
  * On a foreign thread it does nothing. */
 LOAM_API void loam_yield(void);

@@ -11,6 +11,8 @@
 #include "os/os.h"
 #include "sched/needs.h"
 
+#include <string.h>
+
 enum { NS_PER_CLOCK_READ = 10, NS_PER_SCHEDULE = 500 };
 
 static uint32_t stream[2];                /* the one thread of a seeded run */
@@ -47,30 +49,52 @@ void dst_tick(void)
     add_relaxed(&virtual_now, NS_PER_SCHEDULE);
 }
 
-/* Takes a random G off the global queue, where all runnable ones are in a seeded run. */
+int64_t trace_clock(void)
+{
+    return load_relaxed(&virtual_now);
+}
+
+/* ---- The one run queue: an array, so that any of it is taken in one step ------------------------- */
+
+static struct g **queue; /* sched.lock; sched.runqsize are in it */
+static uint32_t queue_cap;
+
+void dst_put_locked(struct g *gp)
+{
+    if (sched.runqsize == queue_cap) {
+        uint32_t cap = queue_cap != 0 ? 2 * queue_cap : 1024;
+        struct g **bigger = os_mem_map(cap * sizeof *bigger, "loam seeded run");
+        if (bigger == NULL)
+            throw("out of memory: the run queue of a seeded run");
+        if (queue != NULL)
+            memcpy(bigger, queue, queue_cap * sizeof *queue);
+        os_mem_unmap(queue, queue_cap * sizeof *queue);
+        queue = bigger;
+        queue_cap = cap;
+    }
+    queue[sched.runqsize] = gp;
+    store_relaxed(&sched.runqsize, sched.runqsize + 1);
+}
+
 static struct g *pick(void)
 {
     lock(&sched.lock);
     struct g *gp = NULL;
     if (sched.runqsize > 0) {
         uint32_t k = choose(sched.runqsize);
-        struct g *before = NULL;
-        gp = sched.runq.head;
-        for (; k > 0; k--) {
-            before = gp;
-            gp = gp->schedlink;
-        }
-        if (before != NULL)
-            before->schedlink = gp->schedlink;
-        else
-            sched.runq.head = gp->schedlink;
-        if (sched.runq.tail == gp)
-            sched.runq.tail = before;
-        gp->schedlink = NULL;
+        gp = queue[k];
         store_relaxed(&sched.runqsize, sched.runqsize - 1);
+        queue[k] = queue[sched.runqsize];
     }
     unlock(&sched.lock);
     return gp;
+}
+
+void dst_fini(void)
+{
+    os_mem_unmap(queue, queue_cap * sizeof *queue);
+    queue = NULL;
+    queue_cap = 0;
 }
 
 static void idle(struct m *mp)

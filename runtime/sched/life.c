@@ -53,6 +53,7 @@ static void free_all(void)
     }
     allm = NULL;
     stack_fini();
+    dst_fini();
     traceback_fini();
     trace_fini();
     os_mem_unmap(alive, ALIVE_PAGE);

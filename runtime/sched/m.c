@@ -52,6 +52,7 @@ void m_begin(struct m *mp, bool own_thread)
     mp->former_slack = os_timer_slack(1);
     (void)own_thread;
     sanitizer_g0_new(&mp->g0);
+    store_relaxed(&mp->preempt, debug.dst_on ? PREEMPT_DST : 0);
     store_release(&mp->alive, 1);
 }
 
@@ -204,13 +205,13 @@ void acquirep(struct m *mp, struct p *pp)
     caspstatus(pp, P_idle, P_running);
     mp->p = pp;
     store_relaxed(&pp->m, mp); /* sysmon reads it; Ms stay valid */
-    traceev(EV_ProcStart, nanotime(), (uint64_t)pp->id, ++pp->traceseq);
+    traceev(EV_ProcStart, trace_clock(), (uint64_t)pp->id, ++pp->traceseq);
 }
 
 struct p *releasep(struct m *mp)
 {
     struct p *pp = mp->p;
-    traceev(EV_ProcStop, nanotime(), (uint64_t)pp->id, 0);
+    traceev(EV_ProcStop, trace_clock(), (uint64_t)pp->id, 0);
     mp->p = NULL;
     store_relaxed(&pp->m, NULL);
     caspstatus(pp, P_running, P_idle);
@@ -264,7 +265,7 @@ bool gcstopm(struct m *mp)
         unlock(&sched.lock);
         return true; /* over already */
     }
-    traceev(EV_ProcStop, nanotime(), (uint64_t)pp->id, 0);
+    traceev(EV_ProcStop, trace_clock(), (uint64_t)pp->id, 0);
     mp->p = NULL;
     store_relaxed(&pp->m, NULL);
     caspstatus(pp, P_running, P_gcstop);

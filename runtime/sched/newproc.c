@@ -130,7 +130,7 @@ void gs_free(void)
 /* Runs on the successor's side: the goroutine's stack is no longer in use. */
 static void gdestroy(struct m *mp, struct g *gp)
 {
-    traceev(EV_GoDestroy, nanotime(), gp->goid, 0);
+    traceev(EV_GoDestroy, trace_clock(), gp->goid, 0);
     casgstatus(gp, G_running, G_dead);
     gp->param = NULL;
     gp->name = NULL;
@@ -253,7 +253,7 @@ int newproc(void (*fn)(void *), void *arg, const void *copy, size_t copy_size, c
     if (unlikely(parent != NULL && parent->locals != NULL))
         golocals_inherit(gp, parent);
     add_relaxed(&sched.ngoroutines, 1);
-    traceev(EV_GoCreate, nanotime(), gp->goid, gp->parent);
+    traceev(EV_GoCreate, trace_clock(), gp->goid, gp->parent);
     casgstatus(gp, G_dead, G_runnable);
     sanitizer_release(gp);
     if (likely(pp != NULL)) {

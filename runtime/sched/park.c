@@ -24,18 +24,20 @@
 
 #include "sched/sanitizer.h"
 
-/* What a direct switch may not skip: a stop of the world, the global queue's turn, timers. */
+/* What a direct switch may not skip: a stop of the world, a request to preempt, timers. */
+static always_inline bool must_schedule(struct m *mp, struct g *gp)
+{
+    return unlikely(gp->lockedm != NULL || debug.dst_on || load_relaxed(&sched.gcwaiting) != 0 ||
+                    load_relaxed(&mp->preempt) != 0 || timers_due(mp->p));
+}
+
+/* The goroutine to switch to directly; NULL: the scheduler's loop shall decide. */
 static always_inline struct g *successor(struct m *mp, struct g *gp, bool *inherit)
 {
-    struct p *pp = mp->p;
-    if (unlikely(gp->lockedm != NULL || debug.dst_on || load_relaxed(&sched.gcwaiting) != 0 ||
-                 load_relaxed(&mp->preempt) != 0 || timers_due(pp)))
+    if (must_schedule(mp, gp) || unlikely(time_to_look_global(mp->p)))
         return NULL;
-    struct g *next = runqget(pp, inherit);
-    if (next == NULL)
-        return NULL;
-    if (unlikely(next->lockedm != NULL || (!*inherit && time_to_look_global(pp)))) {
-        /* for g0 to decide: at the front again */
+    struct g *next = runqget(mp->p, inherit);
+    if (unlikely(next != NULL && next->lockedm != NULL)) {
         lock(&sched.lock);
         globrunqputhead_locked(next);
         unlock(&sched.lock);
@@ -98,7 +100,7 @@ static always_inline void gswitch_away(struct m *mp, struct g *gp,
     struct g *next = successor(mp, gp, &inherit);
     if (likely(next != NULL)) {
         count_owner(&mp->direct, 1);
-        traceev(EV_GoStart, nanotime(), next->goid, ++next->traceseq);
+        traceev(EV_GoStart, trace_clock(), next->goid, ++next->traceseq);
         start_running(mp, next, inherit);
     } else {
         mp->curg = NULL;
@@ -116,7 +118,7 @@ void goexit_switch(struct m *mp, struct g *gp, void (*hook)(struct m *, struct g
 /* On g0: runs gp until it switches back here, then does what it left to do. */
 void execute(struct m *mp, struct g *gp, bool inherit_time)
 {
-    traceev(EV_GoStart, nanotime(), gp->goid, ++gp->traceseq);
+    traceev(EV_GoStart, trace_clock(), gp->goid, ++gp->traceseq);
     start_running(mp, gp, inherit_time);
     gswitch(&mp->g0, gp, false);
     after_switch();
@@ -130,7 +132,7 @@ static void park_hook(struct m *mp, struct g *gp)
     if (unlockf != NULL && !unlockf(gp, mp->hook_lock)) {
         /* what it waited for came in the meantime */
         casgstatus(gp, G_waiting, G_runnable);
-        traceev(EV_GoUnblock, nanotime(), gp->goid, ++gp->traceseq);
+        traceev(EV_GoUnblock, trace_clock(), gp->goid, ++gp->traceseq);
         runqput(mp->p, gp, true);
     }
 }
@@ -143,7 +145,7 @@ void gopark(bool (*unlockf)(struct g *, void *), void *l, enum waitreason reason
         throw("gopark: not on a goroutine, or in a blocking call");
     gp->waitreason = (uint8_t)reason;
     gp->waitsince = load_relaxed(&sched.coarse_now);
-    traceev(EV_GoBlock, nanotime(), gp->goid, reason);
+    traceev(EV_GoBlock, trace_clock(), gp->goid, reason);
     casgstatus(gp, G_running, G_waiting);
     mp->hook_unlockf = unlockf;
     mp->hook_lock = l;
@@ -170,7 +172,7 @@ static always_inline void ready(struct g *gp, bool next)
     if (unlikely(!casgstatus(gp, G_waiting, G_runnable)))
         throwf("goready: goroutine %lu is %s, not waiting", (unsigned long)gp->goid,
                gstatus_text(load_relaxed(&gp->status)));
-    traceev(EV_GoUnblock, nanotime(), gp->goid, ++gp->traceseq);
+    traceev(EV_GoUnblock, trace_clock(), gp->goid, ++gp->traceseq);
     sanitizer_release(gp);
     struct m *mp = getm();
     struct p *pp = mp != NULL ? mp->p : NULL;
@@ -196,11 +198,11 @@ void goready_tail(struct g *gp)
 
 /* ---- Yielding -------------------------------------------------------------------------------- */
 
-static void gosched_hook(struct m *mp, struct g *gp)
+/* The status changes in the hooks, not before the switch: a G on a queue has its context saved. */
+static void preempt_hook(struct m *mp, struct g *gp)
 {
     (void)mp;
-    /* The status changes here, not before the switch: a G on a queue has its context saved. */
-    traceev(EV_GoStop, nanotime(), gp->goid, 0);
+    traceev(EV_GoStop, trace_clock(), gp->goid, 0);
     casgstatus(gp, G_running, G_runnable);
     lock(&sched.lock);
     globrunqput_locked(gp);
@@ -210,10 +212,36 @@ static void gosched_hook(struct m *mp, struct g *gp)
         wakep();
 }
 
+static void yield_hook(struct m *mp, struct g *gp)
+{
+    casgstatus(gp, G_running, G_runnable);
+    runqput(mp->p, gp, false);
+}
+
+/* To the tail of this P's queue, not of the global one as in Go: no lock, and other Ps steal from
+ * there as well. With nobody else waiting there is nothing to do at all. */
 void gosched(void)
 {
     struct m *mp = getm();
-    gswitch_to_g0(mp, mp->curg, gosched_hook);
+    struct g *gp = mp->curg;
+    if (must_schedule(mp, gp)) {
+        gswitch_to_g0(mp, gp, preempt_hook);
+        return;
+    }
+    bool inherit = false;
+    struct g *next = successor(mp, gp, &inherit);
+    if (next == NULL) {
+        /* those in the global queue are others too: behind them */
+        if (load_relaxed(&sched.runqsize) != 0)
+            gswitch_to_g0(mp, gp, preempt_hook);
+        return;
+    }
+    leave(mp, gp, yield_hook);
+    gp->m = NULL;
+    count_owner(&mp->direct, 1);
+    start_running(mp, next, inherit);
+    gswitch(gp, next, false);
+    after_switch();
 }
 
 noinline void preempt_slow(struct m *mp)
@@ -225,5 +253,5 @@ noinline void preempt_slow(struct m *mp)
         return;
     /* relaxed: a request that comes between is one that is being granted */
     store_relaxed(&mp->preempt, why & PREEMPT_DST);
-    gosched();
+    gswitch_to_g0(mp, mp->curg, preempt_hook);
 }

@@ -176,6 +176,10 @@ struct g *runqsteal(struct p *pp, struct p *victim, bool steal_next)
 
 void globrunqput_locked(struct g *gp)
 {
+    if (unlikely(debug.dst_on)) {
+        dst_put_locked(gp);
+        return;
+    }
     gp->schedlink = NULL;
     if (sched.runq.tail != NULL)
         sched.runq.tail->schedlink = gp;

@@ -186,7 +186,7 @@ void goready(struct g *gp);
 /* goready that puts it at the tail: for wakers that wake many and go on themselves. */
 void goready_tail(struct g *gp);
 
-/* Puts the calling goroutine behind all others. */
+/* Puts the calling goroutine behind the others of its P; with none waiting, does nothing. */
 void gosched(void);
 
 /* A place where a goroutine may be made to yield: on entry of every operation that might park, with

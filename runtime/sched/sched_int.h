@@ -212,6 +212,9 @@ void sysmon_wake(void);
 /* ---- dst.c ---- */
 struct g *dst_find(struct m *mp);
 void dst_init(void);
+void dst_fini(void);
+void dst_put_locked(struct g *gp);
+int64_t trace_clock(void); /* virtual time, unmoved: a trace must not change the run */
 void dst_tick(void);
 
 /* ---- schedtrace.c ---- */

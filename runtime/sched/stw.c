@@ -41,7 +41,7 @@ static bool stop(enum stw_kind kind, int64_t timeout_ns)
 {
     struct m *mp = getm();
     stop_began = os_nanotime();
-    traceev(EV_STWBegin, nanotime(), kind, 0);
+    traceev(EV_STWBegin, trace_clock(), kind, 0);
     lock(&sched.lock);
     noteclear(&sched.stopnote);
     sched.stopwait = gomaxprocs;
@@ -54,7 +54,7 @@ static bool stop(enum stw_kind kind, int64_t timeout_ns)
     for (int i = 0; i < gomaxprocs; i++)
         if (load_seqcst(&allp[i]->status) == P_syscall &&
             caspstatus(allp[i], P_syscall, P_gcstop)) {
-            traceev(EV_ProcSteal, nanotime(), (uint64_t)i, ++allp[i]->traceseq);
+            traceev(EV_ProcSteal, trace_clock(), (uint64_t)i, ++allp[i]->traceseq);
             sched.stopwait--;
         }
     for (struct p *pp; (pp = pidleget_locked()) != NULL;) {
@@ -107,7 +107,7 @@ static void start(void)
     store_seqcst(&sched.gcwaiting, 0);
     struct p *busy = release_stopped(keep);
     unlock(&sched.lock);
-    traceev(EV_STWEnd, nanotime(), 0, 0);
+    traceev(EV_STWEnd, trace_clock(), 0, 0);
     sysmon_wake();
     for (struct p *next; busy != NULL; busy = next) {
         next = busy->link;
@@ -224,7 +224,7 @@ static int procresize(int n)
     for (int i = n; i < former; i++)
         p_retire(ps[i]);
     store_relaxed(&gomaxprocs, n);
-    traceev(EV_ProcsChange, nanotime(), (uint64_t)n, 0);
+    traceev(EV_ProcsChange, trace_clock(), (uint64_t)n, 0);
     return err;
 }
 

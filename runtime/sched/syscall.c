@@ -33,7 +33,7 @@ void entersyscall(void)
         fatal("loam_blocking_enter: already in a blocking call");
     mp->incall = true;
     struct p *pp = mp->p;
-    traceev(EV_GoSyscallBegin, nanotime(), gp->goid, ++pp->traceseq);
+    traceev(EV_GoSyscallBegin, trace_clock(), gp->goid, ++pp->traceseq);
     casgstatus(gp, G_running, G_syscall);
     if (unlikely(debug.dst_on))
         return;
@@ -64,7 +64,7 @@ bool exitsyscall_try_idle(struct m *mp)
 static void exitsyscall0(struct m *mp, struct g *gp)
 {
     casgstatus(gp, G_syscall, G_runnable);
-    traceev(EV_GoSyscallEndBlocked, nanotime(), gp->goid, 0);
+    traceev(EV_GoSyscallEndBlocked, trace_clock(), gp->goid, 0);
     lock(&sched.lock);
     globrunqput_locked(gp);
     struct p *pp = load_relaxed(&sched.gcwaiting) ? NULL : pidleget_locked();
@@ -82,7 +82,7 @@ void exitsyscall(void)
     mp->incall = false;
     if (unlikely(debug.dst_on)) {
         casgstatus(gp, G_syscall, G_running);
-        traceev(EV_GoSyscallEnd, nanotime(), gp->goid, 0);
+        traceev(EV_GoSyscallEnd, trace_clock(), gp->goid, 0);
         preempt_point(mp);
         return;
     }
@@ -98,7 +98,7 @@ void exitsyscall(void)
         return;
     }
     casgstatus(gp, G_syscall, G_running);
-    traceev(EV_GoSyscallEnd, nanotime(), gp->goid, 0);
+    traceev(EV_GoSyscallEnd, trace_clock(), gp->goid, 0);
     preempt_point(mp);
 }
 

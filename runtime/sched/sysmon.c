@@ -35,8 +35,9 @@ void sysmon_wake(void)
 static void sleep_while_idle(void)
 {
     lock(&sched.lock);
-    bool idle = load_relaxed(&sched.gcwaiting) ||
-                load_relaxed(&sched.npidle) == (uint32_t)load_relaxed(&gomaxprocs);
+    bool idle = (load_relaxed(&sched.gcwaiting) ||
+                 load_relaxed(&sched.npidle) == (uint32_t)load_relaxed(&gomaxprocs)) &&
+                !load_relaxed(&sched.sysmon_stop); /* set under the lock: not missed */
     if (idle) {
         noteclear(&sched.sysmonnote);
         store_relaxed(&sched.sysmonwait, 1);
@@ -207,7 +208,9 @@ void sysmon_stop(void)
 {
     if (sched.sysmon_handle == 0)
         return;
+    lock(&sched.lock);
     store_relaxed(&sched.sysmon_stop, 1);
+    unlock(&sched.lock);
     sysmon_wake();
     os_thread_join(sched.sysmon_handle);
     sched.sysmon_handle = 0;
