@@ -50,8 +50,8 @@ int loam_chan_new(struct loam_hchan **out, size_t elemsize, int64_t size)
     if (c == NULL)
         return -ENOMEM;
     c->lock = (struct mutex)MUTEX_INIT(chan);
-    bool known = elemsize == 4 || elemsize == 8 || elemsize == 16;
-    c->copy = known ? (uint16_t)elemsize : COPY_ANY;
+    c->bulky = !chancopy_knows(elemsize);
+    c->copy = c->bulky ? 0 : (uint32_t)elemsize;
     c->elemsize = elemsize;
     c->dataqsiz = (uint64_t)size;
     c->sendp = c->recvp = c->buf;
@@ -96,6 +96,9 @@ noinline void chan_lock_slow(struct loam_hchan *c)
 {
     struct mutex *l = &c->lock;
     int pauses = 1;
+#if LOAM_DEBUG_CHECKS
+    lock_rank_check(l);
+#endif
     for (int i = 0; i < SPIN_ROUNDS; i++) {
         for (int k = 0; k < pauses; k++)
             arch_pause();
@@ -112,20 +115,32 @@ noinline void chan_lock_slow(struct loam_hchan *c)
         os_futex_wait(&l->key, 2, CHAN_SLEEP_NS);
 }
 
+/* When the channel is polled, or somebody may sleep. */
+noinline void chan_unlock_slow(struct loam_hchan *c)
+{
+#if LOAM_DEBUG_CHECKS
+    lock_rank_release(&c->lock);
+#endif
+    /* seqcst: before any later load of this thread; see chan_int.h. On arm64 an exchange with acquire
+     * and release, or its store-release before the load-acquire of a rejection, orders so. */
+    if (xchg_seqcst(&c->lock.key, 0) == 2)
+        unlock_slow(&c->lock); /* uses the address only */
+}
+
 noinline void chan_torture_delay(void)
 {
     if (choose(32) == 0)
         os_yield();
 }
 
-noinline struct m *chan_enter_slow(struct m *mp, const char *what)
+void chan_enter(const char *what)
 {
+    struct m *mp = getm();
     if (mp == NULL)
         getg_or_die(what);
     preempt_point(mp);
     if (LOAM_TORTURE && mp->curg != NULL && !mp->incall && locks_held() == 0 && choose(8) == 0)
         gosched();
-    return getm();
 }
 
 /* ---- Waiting and waking ------------------------------------------------------------------------ */
@@ -212,14 +227,14 @@ noinline void recv_from(struct loam_hchan *c, struct sudog *sg, void *elem)
     chan_ready(sg, true);
 }
 
-/* ---- Send ---------------------------------------------------------------------------------------- */
+/* ---- Send ------------------------------------------------------------------------------------------
+ *
+ * The functions without a suffix hold only what the common case needs and call nothing in it, so that
+ * they need no stack frame; everything else is a jump to the slow ones. */
 
-void loam_chan_send(struct loam_hchan *c, const void *elem)
+/* The rest of a send. Lock held. */
+static noinline void send_locked(struct loam_hchan *c, const void *elem)
 {
-    chan_enter("loam_send");
-    if (unlikely(c == NULL))
-        chan_park_forever(WAIT_chan_send_nil);
-    chan_lock(c);
     if (unlikely(c->closed)) {
         chan_unlock(c);
         panic_send_closed();
@@ -227,7 +242,7 @@ void loam_chan_send(struct loam_hchan *c, const void *elem)
     struct sudog *sg = waitq_get(&c->recvq);
     if (sg != NULL) {
         send_to(c, sg, elem);
-    } else if (likely(c->qcount < c->dataqsiz)) {
+    } else if (c->qcount < c->dataqsiz) {
         buf_put(c, elem);
         chan_unlock(c);
     } else if (unlikely(!chan_park(c, &c->sendq, (void *)(uintptr_t)elem, WAIT_chan_send))) {
@@ -235,15 +250,30 @@ void loam_chan_send(struct loam_hchan *c, const void *elem)
     }
 }
 
-int loam_chan_try_send(struct loam_hchan *c, const void *elem)
+static noinline void send_slow(struct loam_hchan *c, const void *elem)
 {
-    if (unlikely(c == NULL))
-        return -EAGAIN;
-    /* Full, and after that open: so at the moment of the first look it was full and open. The other
-     * way round it could have been closed in between, by which an unbuffered one becomes "full".
-     * acquire: polled, see chan_int.h. */
-    if (load_acquire(&c->polled) && chan_looks_full(c) && load_relaxed(&c->closed) == 0)
-        return -EAGAIN;
+    chan_enter("loam_send");
+    if (c == NULL)
+        chan_park_forever(WAIT_chan_send_nil);
+    chan_lock(c);
+    send_locked(c, elem);
+}
+
+void loam_chan_send(struct loam_hchan *c, const void *elem)
+{
+    if (unlikely(chan_detour() || c == NULL || !chan_lock_fast(c))) {
+        send_slow(c, elem);
+    } else if (c->recvq.first == NULL && c->qcount < c->dataqsiz && likely(c->odd == 0)) {
+        chancopy_fast(c, c->sendp, elem);
+        buf_filled(c);
+        chan_unlock_odd(c, false);
+    } else {
+        send_locked(c, elem);
+    }
+}
+
+static noinline int try_send_slow(struct loam_hchan *c, const void *elem)
+{
     chan_lock(c);
     if (unlikely(c->closed)) {
         chan_unlock(c);
@@ -259,36 +289,27 @@ int loam_chan_try_send(struct loam_hchan *c, const void *elem)
         chan_unlock(c);
         return 1;
     }
-    store_release(&c->polled, 1); /* release: with the acquire above */
+    store_release(&c->polled, 1); /* release: with the acquire of chan_rejects_* */
     chan_unlock(c);
     return -EAGAIN;
 }
 
-/* ---- Receive -------------------------------------------------------------------------------------- */
-
-/* Closed for ever and empty for ever, without the lock: after close the buffer only empties. acquire:
- * what came before the close is seen, the last sends among it. */
-static always_inline bool chan_drained(const struct loam_hchan *c)
+int loam_chan_try_send(struct loam_hchan *c, const void *elem)
 {
-    return unlikely(load_acquire(&c->closed)) && load_relaxed(&c->qcount) == 0;
+    return c == NULL || chan_rejects_send(c) ? -EAGAIN : try_send_slow(c, elem);
 }
 
-bool loam_chan_recv(struct loam_hchan *c, void *elem)
+/* ---- Receive -------------------------------------------------------------------------------------- */
+
+/* The rest of a receive. Lock held. */
+static noinline bool recv_locked(struct loam_hchan *c, void *elem)
 {
-    chan_enter("loam_recv");
-    if (unlikely(c == NULL))
-        chan_park_forever(WAIT_chan_receive_nil);
-    if (chan_drained(c)) {
-        chanzero(c, elem);
-        return false;
-    }
-    chan_lock(c);
     struct sudog *sg = waitq_get(&c->sendq);
     if (sg != NULL) {
         recv_from(c, sg, elem);
         return true;
     }
-    if (likely(c->qcount > 0)) {
+    if (c->qcount > 0) {
         buf_take(c, elem);
         chan_unlock(c);
         return true;
@@ -301,17 +322,38 @@ bool loam_chan_recv(struct loam_hchan *c, void *elem)
     return false;
 }
 
-int loam_chan_try_recv(struct loam_hchan *c, void *elem)
+static noinline bool recv_slow(struct loam_hchan *c, void *elem)
 {
-    if (unlikely(c == NULL))
-        return -EAGAIN;
+    chan_enter("loam_recv");
+    if (c == NULL)
+        chan_park_forever(WAIT_chan_receive_nil);
+    if (chan_drained(c)) {
+        chanzero(c, elem);
+        return false;
+    }
+    chan_lock(c);
+    return recv_locked(c, elem);
+}
+
+bool loam_chan_recv(struct loam_hchan *c, void *elem)
+{
+    if (unlikely(chan_detour() || c == NULL || chan_drained(c) || !chan_lock_fast(c)))
+        return recv_slow(c, elem);
+    if (c->sendq.first == NULL && c->qcount > 0 && likely(c->odd == 0 && elem != NULL)) {
+        chancopy_fast(c, elem, c->recvp);
+        buf_taken(c);
+        chan_unlock_odd(c, false);
+        return true;
+    }
+    return recv_locked(c, elem);
+}
+
+static noinline int try_recv_slow(struct loam_hchan *c, void *elem)
+{
     if (chan_drained(c)) {
         chanzero(c, elem);
         return 0;
     }
-    /* Empty, and after that open: as in loam_chan_try_send. */
-    if (load_acquire(&c->polled) && chan_looks_empty(c) && load_relaxed(&c->closed) == 0)
-        return -EAGAIN;
     chan_lock(c);
     struct sudog *sg = waitq_get(&c->sendq);
     if (sg != NULL) {
@@ -325,12 +367,17 @@ int loam_chan_try_recv(struct loam_hchan *c, void *elem)
     }
     bool closed = c->closed;
     if (!closed)
-        store_release(&c->polled, 1); /* release: with the acquire above */
+        store_release(&c->polled, 1); /* release: with the acquire of chan_rejects_* */
     chan_unlock(c);
     if (!closed)
         return -EAGAIN;
     chanzero(c, elem);
     return 0;
+}
+
+int loam_chan_try_recv(struct loam_hchan *c, void *elem)
+{
+    return c == NULL || chan_rejects_recv(c) ? -EAGAIN : try_recv_slow(c, elem);
 }
 
 /* ---- Close ----------------------------------------------------------------------------------------- */

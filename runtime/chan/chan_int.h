@@ -17,7 +17,7 @@
  *     cycles after a microsecond of spinning, the delay at most CHAN_SLEEP_NS.
  *
  *  2. A plain store may still be on its way to memory while the same thread's next loads are done.
- *     The lock-free rejections of non-blocking operations (chan_looks_full, chan_looks_empty) must not
+ *     The lock-free rejections of non-blocking operations (chan_rejects_send, chan_rejects_recv) must not
  *     see that: a sends on x and finds y empty, b sends on y and finds x empty, cannot both be in any
  *     order of the four operations. Hence `polled`: the first operation that would reject takes the
  *     lock and sets it; only from then on is the channel rejected without the lock, and only from then
@@ -46,15 +46,18 @@ struct waitq {
     struct sudog *last;  /* lock */
 };
 
-enum { COPY_ANY = UINT16_MAX };
-
 /* Go's hchan. An operation on an unbuffered channel touches the first 64 bytes only. */
 struct loam_hchan {
     struct mutex lock;
-    uint8_t closed; /* atomic; set once, under the lock */
-    uint8_t polled; /* atomic; set once, under the lock: see above */
-    uint16_t copy;  /* const: elemsize if it is one that chancopy knows, else COPY_ANY */
-    uint32_t pad;
+    union {
+        struct {
+            uint8_t closed; /* atomic; set once, under the lock */
+            uint8_t polled; /* atomic; set once, under the lock: see above */
+            uint8_t bulky;  /* const: elemsize is none that chancopy_fast knows */
+        };
+        uint32_t odd; /* lock: 0 = nothing of this, one look for the fast paths */
+    };
+    uint32_t copy;           /* const: elemsize, or 0 if bulky */
     uint64_t qcount;         /* atomic: written under the lock, also read without it */
     uint64_t dataqsiz;       /* const */
     struct waitq recvq;      /* lock */
@@ -84,29 +87,36 @@ static always_inline void chan_delay(void)
 /* ---- The lock -------------------------------------------------------------------------------- */
 
 void chan_lock_slow(struct loam_hchan *c);
+void chan_unlock_slow(struct loam_hchan *c);
 
-static always_inline void chan_lock(struct loam_hchan *c)
+/* False: it was taken, and nothing has changed. */
+static always_inline bool chan_lock_fast(struct loam_hchan *c)
 {
 #if LOAM_DEBUG_CHECKS
     lock_rank_check(&c->lock);
 #endif
     chan_delay();
     /* acquire: sees what the former holder wrote */
-    if (unlikely(!cas_acquire(&c->lock.key, 0, 1)))
+    if (likely(cas_acquire(&c->lock.key, 0, 1)))
+        return true;
+#if LOAM_DEBUG_CHECKS
+    lock_rank_release(&c->lock);
+#endif
+    return false;
+}
+
+static always_inline void chan_lock(struct loam_hchan *c)
+{
+    if (unlikely(!chan_lock_fast(c)))
         chan_lock_slow(c);
 }
 
-/* Touches nothing of *c after the store: whoever locks it next may be free to delete it. */
-static always_inline void chan_unlock(struct loam_hchan *c)
+/* Touches nothing of *c after the store: whoever locks it next may be free to delete it. `odd` is what
+ * the caller knows of c->odd. */
+static always_inline void chan_unlock_odd(struct loam_hchan *c, bool odd)
 {
-    if (unlikely(c->polled || load_relaxed(&c->lock.key) != 1)) {
-#if LOAM_DEBUG_CHECKS
-        lock_rank_release(&c->lock);
-#endif
-        /* seqcst: before any later load of this thread; see 2. above. On arm64 an exchange with acquire
-         * and release, or its store-release before the load-acquire of a rejection, orders so. */
-        if (xchg_seqcst(&c->lock.key, 0) == 2)
-            unlock_slow(&c->lock); /* uses the address only */
+    if (unlikely(odd || load_relaxed(&c->lock.key) != 1)) {
+        chan_unlock_slow(c);
         return;
     }
 #if LOAM_DEBUG_CHECKS
@@ -115,36 +125,66 @@ static always_inline void chan_unlock(struct loam_hchan *c)
     store_release(&c->lock.key, 0); /* release: the next holder sees what we wrote */
 }
 
-/* ---- Looking without the lock ------------------------------------------------------------------ */
-
-/* True if a sender would have to wait. seqcst (on x86 a plain load): orders itself after this thread's
- * own exchange in chan_unlock, and before the caller's load of `closed`. */
-static always_inline bool chan_looks_full(const struct loam_hchan *c)
+static always_inline void chan_unlock(struct loam_hchan *c)
 {
-    if (c->dataqsiz == 0)
-        return load_seqcst(&c->recvq.first) == NULL;
-    return load_seqcst(&c->qcount) == c->dataqsiz;
+    chan_unlock_odd(c, c->polled);
 }
 
-/* True if a receiver would have to wait, unless the channel is closed. Orders as above. */
-static always_inline bool chan_looks_empty(const struct loam_hchan *c)
+/* ---- Looking without the lock ------------------------------------------------------------------
+ *
+ * A rejection needs one moment at which the channel was both open and full (or empty). So it looks at
+ * the one and after that whether the channel is still open: then it was so at the first look. The
+ * other way round the channel could be closed in between, which makes an unbuffered one on which a
+ * receiver waited "full".
+ *
+ * acquire on polled: what happened before it was set is seen. seqcst on the state (on x86 a plain load):
+ * after this thread's own exchange in chan_unlock, and before the load of closed. */
+
+static always_inline bool chan_rejects_send(const struct loam_hchan *c)
 {
-    if (c->dataqsiz == 0)
-        return load_seqcst(&c->sendq.first) == NULL;
-    return load_seqcst(&c->qcount) == 0;
+    return load_acquire(&c->polled) &&
+           (c->dataqsiz == 0 ? load_seqcst(&c->recvq.first) == NULL
+                             : load_seqcst(&c->qcount) == c->dataqsiz) &&
+           load_relaxed(&c->closed) == 0;
+}
+
+static always_inline bool chan_rejects_recv(const struct loam_hchan *c)
+{
+    return load_acquire(&c->polled) &&
+           (c->dataqsiz == 0 ? load_seqcst(&c->sendq.first) == NULL
+                             : load_seqcst(&c->qcount) == 0) &&
+           load_relaxed(&c->closed) == 0;
+}
+
+/* Closed for ever and empty for ever: after close the buffer only empties. acquire: what came before
+ * the close is seen, the last sends among it. */
+static always_inline bool chan_drained(const struct loam_hchan *c)
+{
+    return load_acquire(&c->closed) && load_relaxed(&c->qcount) == 0;
 }
 
 /* ---- Elements ---------------------------------------------------------------------------------- */
 
-/* Constant sizes become moves; users' element sizes are mostly these. */
-static always_inline void chancopy(const struct loam_hchan *c, void *dst, const void *src)
+static inline bool chancopy_knows(size_t elemsize)
+{
+    return elemsize == 4 || elemsize == 8 || elemsize == 16;
+}
+
+/* An element that is not bulky: constant sizes become moves. */
+static always_inline void chancopy_fast(const struct loam_hchan *c, void *dst, const void *src)
 {
     if (likely(c->copy == 8))
         memcpy(dst, src, 8);
     else if (c->copy == 4)
         memcpy(dst, src, 4);
-    else if (c->copy == 16)
+    else
         memcpy(dst, src, 16);
+}
+
+static always_inline void chancopy(const struct loam_hchan *c, void *dst, const void *src)
+{
+    if (likely(!c->bulky))
+        chancopy_fast(c, dst, src);
     else
         memcpy(dst, src, c->elemsize);
 }
@@ -156,26 +196,35 @@ static inline void chanzero(const struct loam_hchan *c, void *elem)
         memset(elem, 0, c->elemsize);
 }
 
-/* Puts an element into the buffer, which has room. Lock held. */
-static always_inline void buf_put(struct loam_hchan *c, const void *elem)
+/* The buffer's next free slot is filled, or its first element taken. Lock held. */
+static always_inline void buf_filled(struct loam_hchan *c)
 {
-    char *p = c->sendp;
-    chancopy(c, p, elem);
-    p += c->elemsize;
+    char *p = c->sendp + c->elemsize;
     c->sendp = p == c->bufend ? c->buf : p;
-    /* relaxed: looks without the lock only decide that there is nothing to do, see chan.c */
+    /* relaxed: looks without the lock only decide that there is nothing to do */
     store_relaxed(&c->qcount, c->qcount + 1);
 }
 
-/* Takes the buffer's first element, which there is. Lock held. */
-static always_inline void buf_take(struct loam_hchan *c, void *elem)
+static always_inline void buf_taken(struct loam_hchan *c)
 {
-    char *p = c->recvp;
-    if (likely(elem != NULL))
-        chancopy(c, elem, p);
-    p += c->elemsize;
+    char *p = c->recvp + c->elemsize;
     c->recvp = p == c->bufend ? c->buf : p;
-    store_relaxed(&c->qcount, c->qcount - 1); /* relaxed: as in buf_put */
+    store_relaxed(&c->qcount, c->qcount - 1); /* relaxed: as above */
+}
+
+/* Puts an element into the buffer, which has room. Lock held. */
+static inline void buf_put(struct loam_hchan *c, const void *elem)
+{
+    chancopy(c, c->sendp, elem);
+    buf_filled(c);
+}
+
+/* Takes the buffer's first element, which there is. Lock held. */
+static inline void buf_take(struct loam_hchan *c, void *elem)
+{
+    if (elem != NULL)
+        chancopy(c, elem, c->recvp);
+    buf_taken(c);
 }
 
 /* ---- Waiters ----------------------------------------------------------------------------------- */
@@ -249,16 +298,15 @@ static inline void waitq_remove(struct waitq *q, struct sudog *sg)
 
 /* ---- What chan.c lends to select.c --------------------------------------------------------------- */
 
-/* The calling thread's M, on entry of an operation that may park; `what` is its name. */
-struct m *chan_enter_slow(struct m *mp, const char *what);
-static always_inline struct m *chan_enter(const char *what)
+/* The head of every operation that may park: the fast path only if this is false ... */
+static always_inline bool chan_detour(void)
 {
     struct m *mp = getm();
-    if (LOAM_TORTURE || unlikely(mp == NULL))
-        return chan_enter_slow(mp, what);
-    preempt_point(mp); /* may end on another M */
-    return mp;
+    return LOAM_TORTURE || mp == NULL || load_relaxed(&mp->preempt) != 0;
 }
+
+/* ... and this otherwise. `what` is the name that the program knows. */
+void chan_enter(const char *what);
 
 /* Finish an operation of the caller with a waiter that waitq_get gave. Lock held; they release it. */
 void send_to(struct loam_hchan *c, struct sudog *sg, const void *elem);

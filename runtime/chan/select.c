@@ -400,9 +400,9 @@ static int sel_one_default(const struct loam_case *k)
     return 0;
 }
 
-/* -------------------------------------------------------------------------------------------------------- */
+/* ---- Entry ------------------------------------------------------------------------------------------- */
 
-int loam_select_n(const struct loam_case *cases, size_t n, int flags)
+static noinline int select_slow(const struct loam_case *cases, size_t n, int flags)
 {
     bool wait = (flags & LOAM_SELECT_DEFAULT) == 0;
     chan_enter("loam_select");
@@ -425,4 +425,15 @@ int loam_select_n(const struct loam_case *cases, size_t n, int flags)
         }
     }
     return n <= SMALL ? sel_small(cases, n, wait) : sel_large(cases, n, wait);
+}
+
+int loam_select_n(const struct loam_case *cases, size_t n, int flags)
+{
+    /* Go's `select { case ...: default: }` in a loop that does something else, needs no frame. */
+    if (n == 1 && (flags & LOAM_SELECT_DEFAULT) != 0 && likely(!chan_detour())) {
+        const struct loam_hchan *c = cases->chan;
+        if (c == NULL || (cases->send ? chan_rejects_send(c) : chan_rejects_recv(c)))
+            return -1;
+    }
+    return select_slow(cases, n, flags);
 }
