@@ -37,14 +37,15 @@ struct loam_sema {
 /* Go's sync.Mutex: waiters queue first in, first out; one that waited over 1 ms gets the mutex
  * handed over (starvation mode). Not recursive, not owned: another goroutine may unlock. */
 struct loam_mutex {
-    uint32_t state; /* atomic: locked 1, woken 2, starving 4, waiters from bit 3 */
+    uint32_t state; /* atomic: locked 1, held 2, woken 4, starving 8, waiters from bit 4 */
     uint32_t pad;
     struct loam_sema sema;
 };
 
 /* The path of loam_mutex_lock when the mutex is taken or somebody waits for it. */
 LOAM_API void loam_mutex_lock_slow(struct loam_mutex *m);
-/* The path of loam_mutex_unlock when somebody waits, or on misuse; state is what the word is. */
+/* The path of loam_mutex_unlock when somebody waits, or on misuse; state is what is left of the
+ * word. */
 LOAM_API void loam_mutex_unlock_slow(struct loam_mutex *m, uint32_t state);
 
 /* Locks; parks while another holds it. */
@@ -64,15 +65,13 @@ static inline void loam_mutex_lock(struct loam_mutex *m)
  * Unlocked already: Go's fatal error "sync: unlock of unlocked mutex". */
 static inline void loam_mutex_unlock(struct loam_mutex *m)
 {
-    uint32_t state = 1;
     LOAM_SYNC_POINT_();
-    /* release: the next holder sees what this one wrote. A subtraction would do it too, but then
-     * whoever is to be woken is found only after the mutex was given up, when the next holder may
-     * have freed it. relaxed where it fails: nothing is read that another published. */
-    if (!__builtin_expect(__atomic_compare_exchange_n(&m->state, &state, 0, false, __ATOMIC_RELEASE,
-                                                      __ATOMIC_RELAXED),
-                          1))
-        loam_mutex_unlock_slow(m, state);
+    /* release: the next holder sees what this one wrote. If something is left, "held" is among it:
+     * the mutex is still ours, so that whoever is to be woken is found before another may have taken
+     * and freed it. */
+    uint32_t left = __atomic_sub_fetch(&m->state, 1, __ATOMIC_RELEASE);
+    if (__builtin_expect(left != 0, 0))
+        loam_mutex_unlock_slow(m, left);
 }
 
 /* Locks if that needs no waiting. */

@@ -34,8 +34,9 @@ static inline void mutex_lock(struct loam_mutex *m)
 static inline void mutex_unlock(struct loam_mutex *m)
 {
     sync_point();
-    if (unlikely(!cas_release(&m->state, 1, 0))) /* release: the next holder sees our writes */
-        loam_mutex_unlock_slow(m, load_relaxed(&m->state));
+    uint32_t left = add_release(&m->state, -1u); /* release: the next holder sees our writes */
+    if (unlikely(left != 0))
+        loam_mutex_unlock_slow(m, left);
 }
 
 #endif
