@@ -366,7 +366,24 @@ static void free_input(struct input *in)
     free(in->lines.data);
 }
 
-/* The table of an open ELF file; NULL with *why. */
+static bool has_table(Elf *elf)
+{
+    size_t names;
+    GElf_Shdr header;
+    if (elf_getshdrstrndx(elf, &names) != 0)
+        return false;
+    for (Elf_Scn *section = NULL; (section = elf_nextscn(elf, section)) != NULL;) {
+        const char *name;
+        if (gelf_getshdr(section, &header) != NULL &&
+            (name = elf_strptr(elf, names, header.sh_name)) != NULL &&
+            strcmp(name, PCLN_SECTION) == 0)
+            return true;
+    }
+    return false;
+}
+
+/* The table of an open ELF file. NULL: *why says what is wrong, or is NULL: the file has a table and,
+ * stripped meanwhile, nothing to make a better one from. */
 static void *make_table(Elf *elf, size_t *size, const char **why)
 {
     struct input in = {0};
@@ -384,6 +401,11 @@ static void *make_table(Elf *elf, size_t *size, const char **why)
         pcln_read_dwarf(&in, dwarf);
         dwarf_end(dwarf);
     }
+    if (in.lines.count == 0 && has_table(elf)) {
+        *why = NULL;
+        free_input(&in);
+        return NULL;
+    }
     pcln_read_symbols(&in, elf);
     if (in.lines.count > 0)
         qsort(in.lines.data, in.lines.count, sizeof(struct line), by_pc);
@@ -391,12 +413,12 @@ static void *make_table(Elf *elf, size_t *size, const char **why)
         qsort(in.extents.data, in.extents.count, sizeof(struct extent), by_start);
     if (!in.failed)
         make_rows(&o);
-    if (!in.failed && !o.failed) {
+    bool failed = in.failed || o.failed;
+    *why = failed ? "out of memory" : "it has neither debug information nor symbols of functions";
+    if (!failed && o.rows.count > 0) {
         ssize_t n = dwelf_elf_gnu_build_id(elf, &build_id);
         table = lay_out(&o, build_id, n > 0 ? (size_t)n : 0, size);
     }
-    if (table == NULL)
-        *why = "out of memory";
     free(o.rows.data);
     free(o.nodes.data);
     free(o.slots);
@@ -421,6 +443,8 @@ bool pcln_add(const char *path, const char **why)
         void *table = make_table(elf, &size, why);
         if (table != NULL)
             ok = pcln_write_section(fd, table, size, why);
+        else
+            ok = *why == NULL;
         free(table);
     }
     elf_end(elf);

@@ -376,7 +376,7 @@ static struct symtab_image *load_pcln(const struct file *f, uint64_t offset, uin
         return NULL;
     if (!in_table(&h, h.row_offset, h.row_count, sizeof(struct pcln_row)) ||
         !in_table(&h, h.node_offset, h.node_count, sizeof(struct pcln_node)) ||
-        !in_table(&h, h.string_offset, h.string_size, 1) || h.string_size == 0)
+        !in_table(&h, h.string_offset, h.string_size, 1) || h.string_size == 0 || h.row_count == 0)
         return NULL;
 
     size_t map_size = sizeof(struct symtab_image) + (size_t)h.size;
