@@ -4,12 +4,14 @@
 
 #if LOAM_TORTURE
 #define RUNQ_SIZE 4         /* local run queue: overflows to the global one all the time */
+#define RUNQ_BATCH 2        /* how many go there at once */
 #define GFREE_LOCAL_MAX 2   /* free goroutines a P keeps */
 #define GOID_BATCH 1        /* goroutine numbers a P takes at once */
 #define SCHED_TICK_GLOBAL 3 /* how often the global queue is looked at first */
 #else
-#define RUNQ_SIZE 256
-#define GFREE_LOCAL_MAX 128
+#define RUNQ_SIZE 1024
+#define RUNQ_BATCH 128
+#define GFREE_LOCAL_MAX 1024
 #define GOID_BATCH 16
 #define SCHED_TICK_GLOBAL 61
 #endif

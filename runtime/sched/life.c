@@ -17,14 +17,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-static uint32_t *alive; /* atomic content; the page is zero in a forked child */
+uint32_t *alive_page;
 enum { ALIVE_PAGE = 4096, M0_LEAVE_MS = 100 };
-
-bool sched_alive(void)
-{
-    uint32_t *page = load_relaxed(&alive);
-    return likely(page != NULL && load_relaxed(page) != 0);
-}
 
 bool sched_started(void)
 {
@@ -56,8 +50,8 @@ static void free_all(void)
     dst_fini();
     traceback_fini();
     trace_fini();
-    os_mem_unmap(alive, ALIVE_PAGE);
-    alive = NULL;
+    os_mem_unmap(alive_page, ALIVE_PAGE);
+    alive_page = NULL;
     memset(&sched, 0, sizeof sched);
     sched.lock.rank = RANK_sched;
 }
@@ -67,6 +61,7 @@ int sched_start(const struct life_config *config)
     memset(&sched, 0, sizeof sched);
     sched.lock.rank = RANK_sched;
     sched.run_mode = config->run_mode;
+    sched.main_started = !config->run_mode;
     sched.stack_size = config->stack_size != 0 ? config->stack_size : STACK_DEFAULT;
     sched.maxmcount = config->max_threads;
     sched.start_time = 0;
@@ -95,8 +90,8 @@ int sched_start(const struct life_config *config)
         error_note(err, "cannot read the program's own symbols: %s", strerror(-err));
         goto fail;
     }
-    alive = os_mem_map_wiped_on_fork(ALIVE_PAGE);
-    if (alive == NULL) {
+    alive_page = os_mem_map_wiped_on_fork(ALIVE_PAGE);
+    if (alive_page == NULL) {
         err = error_note(-ENOMEM, "no memory for the runtime's first page");
         goto fail;
     }
@@ -109,7 +104,7 @@ int sched_start(const struct life_config *config)
     if (err != 0)
         goto fail;
     store_release(&sched.started, 1);
-    store_release(alive, 1);
+    store_release(alive_page, 1);
     return 0;
 fail:
     free_all();
@@ -147,7 +142,7 @@ int sched_stop(int64_t timeout_ns)
         (void)sysmon_start();
         return error_note(-EBUSY, "a goroutine still runs, or is in a blocking call");
     }
-    store_relaxed(alive, 0);
+    store_relaxed(alive_page, 0);
     end_threads();
     free_all();
     return 0;
@@ -201,9 +196,11 @@ int sched_run_main(int (*fn)(int, char **), int argc, char **argv, int *result)
         return error_note(-ENOMEM, "no memory for the main thread's structure");
     sched.m0 = mp;
     m_begin(mp, false);
+    /* A P first: then the main goroutine begins on this thread, where it may wire itself. */
+    (void)exitsyscall_try_idle(mp);
     int err = newproc_main(fn, argc, argv);
+    sched.main_started = true;
     if (err == 0) {
-        (void)exitsyscall_try_idle(mp); /* a P to begin with: nobody else has asked for one */
         schedule(mp);
         *result = main_result;
     }

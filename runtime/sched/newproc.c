@@ -5,6 +5,14 @@
  * of the first-level cache. Dead goroutines keep their stack and wait on the free list of their P
  * (last in, first out: the warmest first), beyond GFREE_LOCAL_MAX on a global one.
  *
+ * Stubs. A goroutine that has not run yet needs no stack: newproc makes a stub of one cache line,
+ * queues it like a G, and whoever takes it off the queue gives it a dead G's stack (gbegin). So a
+ * batch of goroutines that run one after the other uses one warm stack, not a cold one each. A
+ * stub is made only while the P has a dead G in reserve for each (stubs_pending < gfree_n):
+ * otherwise newproc takes a stack at once, so that "no stack to be had" is an error of the call that
+ * asked for a goroutine. Reserves are per P, stubs may be stolen: gbegin then takes a stack wherever
+ * one is, and as a last resort waits for one.
+ *
  * allg lists every G ever made, dead ones too; it only grows until shutdown, so readers need no lock.
  *
  * Rejected: freeing stacks at once (the next goroutine wants one); a separate struct g (a second
@@ -51,6 +59,19 @@ static struct g *gfget(struct p *pp)
             pp->gfree_n++;
         }
     }
+    unlock(&sched.lock);
+    return gp;
+}
+
+/* A dead G that no stub relies on. */
+static struct g *gfget_unreserved(struct p *pp)
+{
+    if (pp == NULL || pp->stubs_pending < pp->gfree_n)
+        return gfget(pp);
+    lock(&sched.lock);
+    struct g *gp = sched.gfree;
+    if (gp != NULL)
+        store_relaxed(&sched.gfree, gp->schedlink);
     unlock(&sched.lock);
     return gp;
 }
@@ -115,8 +136,141 @@ static int malg(size_t stack_size, struct g **out)
     return 0;
 }
 
+static void goroutine_entry(void);
+
+/* ---- Stubs --------------------------------------------------------------------------------------- */
+
+enum { STUB_CHUNK = 4096, STUBS_PER_CHUNK = STUB_CHUNK / GSTUB_SIZE - 1, STUBS_LOCAL_MAX = 1024 };
+
+struct stub_chunk {
+    struct stub_chunk *next; /* const once linked */
+    char stubs[] __attribute__((aligned(GSTUB_SIZE)));
+};
+static struct stub_chunk *chunks; /* allg_lock for writing, release */
+
+static struct g *stub_at(struct stub_chunk *c, int i)
+{
+    return (struct g *)(c->stubs + i * GSTUB_SIZE);
+}
+
+static noinline struct g *stub_get_slow(struct p *pp)
+{
+    if (load_relaxed(&sched.stubs) != NULL) {
+        lock(&sched.lock);
+        for (int i = 0; i < STUBS_LOCAL_MAX / 2 && sched.stubs != NULL; i++) {
+            struct g *stub = sched.stubs;
+            store_relaxed(&sched.stubs, stub->schedlink);
+            stub->schedlink = pp->stubs;
+            pp->stubs = stub;
+            pp->stubs_n++;
+        }
+        unlock(&sched.lock);
+    }
+    if (pp->stubs == NULL) {
+        struct stub_chunk *c = os_mem_map(STUB_CHUNK, "loam stubs");
+        if (c == NULL)
+            return NULL;
+        for (int i = 0; i < STUBS_PER_CHUNK; i++) {
+            struct g *stub = stub_at(c, i);
+            stub->status = G_dead;
+            stub->schedlink = pp->stubs;
+            pp->stubs = stub;
+            pp->stubs_n++;
+        }
+        lock(&allg_lock);
+        c->next = chunks;
+        store_release(&chunks, c); /* release: readers without the lock see a whole chunk */
+        unlock(&allg_lock);
+    }
+    struct g *stub = pp->stubs;
+    pp->stubs = stub->schedlink;
+    pp->stubs_n--;
+    return stub;
+}
+
+static always_inline struct g *stub_get(struct p *pp)
+{
+    struct g *stub = pp->stubs;
+    if (unlikely(stub == NULL))
+        return stub_get_slow(pp);
+    pp->stubs = stub->schedlink;
+    pp->stubs_n--;
+    return stub;
+}
+
+static always_inline void stub_put(struct p *pp, struct g *stub)
+{
+    stub->schedlink = pp->stubs;
+    pp->stubs = stub;
+    if (likely(++pp->stubs_n <= STUBS_LOCAL_MAX))
+        return;
+    lock(&sched.lock);
+    while (pp->stubs_n > STUBS_LOCAL_MAX / 2) {
+        stub = pp->stubs;
+        pp->stubs = stub->schedlink;
+        pp->stubs_n--;
+        stub->schedlink = sched.stubs;
+        store_relaxed(&sched.stubs, stub);
+    }
+    unlock(&sched.lock);
+}
+
+void each_stub(void (*fn)(const struct g *stub, void *arg), void *arg)
+{
+    for (struct stub_chunk *c = load_acquire(&chunks); c != NULL; c = c->next)
+        for (int i = 0; i < STUBS_PER_CHUNK; i++)
+            if (load_acquire(&stub_at(c, i)->status) == G_runnable)
+                fn(stub_at(c, i), arg);
+}
+
+/* A stub gets its stack: in real memory no G can be had, so this waits for one to end. */
+static noinline void no_stack(struct g *stub)
+{
+    static uint32_t tries; /* atomic */
+    if (add_relaxed(&tries, 1) > 5000)
+        throwf("no stack for goroutine %lu: %s", (unsigned long)stub->goid, error_noted());
+    lock(&sched.lock);
+    globrunqput_locked(stub);
+    unlock(&sched.lock);
+    os_usleep(1000);
+}
+
+/* Makes a stub a whole goroutine, on this M's P. may_map: on g0, where memory may be mapped and time
+ * be spent; otherwise NULL means: not here. */
+struct g *gbegin(struct m *mp, struct g *stub, bool may_map)
+{
+    struct p *pp = mp->p;
+    if (unlikely(pp->gfree == NULL && !may_map))
+        return NULL;
+    struct g *gp = gfget(pp);
+    if (unlikely(gp == NULL && malg(sched.stack_size, &gp) != 0)) {
+        no_stack(stub);
+        return NULL;
+    }
+    sanitizer_g_new(gp);
+    gp->goid = stub->goid;
+    gp->fn = stub->fn;
+    gp->arg = stub->arg;
+    gp->parent = stub->parent;
+    gp->gopc = stub->gopc;
+    gp->waitreason = WAIT_none;
+    gp->traceseq = 0;
+    arch_prepare(&gp->sched, gp->stack.hi, goroutine_entry);
+    /* one goroutine goes on in another place: no transition. release as in casgstatus */
+    store_release(&gp->status, G_runnable);
+    store_release(&stub->status, G_dead);
+    pp->stubs_pending--;
+    stub_put(pp, stub);
+    return gp;
+}
+
 void gs_free(void)
 {
+    for (struct stub_chunk *c = chunks, *next; c != NULL; c = next) {
+        next = c->next;
+        os_mem_unmap(c, STUB_CHUNK);
+    }
+    chunks = NULL;
     /* the memory goes with the stacks */
     for (struct g *gp = allg; gp != NULL; gp = gp->alllink) {
         golocals_free(gp);
@@ -138,7 +292,7 @@ static void gdestroy(struct m *mp, struct g *gp)
     if (unlikely(gp->locals != NULL))
         golocals_free(gp);
     gfput(mp->p, gp);
-    add_relaxed(&sched.ngoroutines, -1); /* a statistic */
+    count_owner(&mp->p->ended, 1);
 }
 
 static void gdestroy_locked(struct m *mp, struct g *gp)
@@ -199,6 +353,41 @@ static noinline int not_alive(void)
     return error_note(-EINVAL, "the runtime is not started: call loam_start or loam_run first");
 }
 
+/* A G for newproc's slow way. */
+static int whole_g(struct p *pp, size_t stack_size, struct g **out)
+{
+    struct g *gp;
+    if (stack_size == 0 || stack_class(stack_size) == stack_class(sched.stack_size)) {
+        stack_size = sched.stack_size;
+        gp = gfget_unreserved(pp);
+    } else {
+        int class = stack_class(stack_size);
+        gp = class < 0 ? NULL : gfget_odd((uint32_t) class);
+    }
+    *out = gp;
+    return gp != NULL ? 0 : malg(stack_size, out);
+}
+
+static always_inline void enqueue_new(struct p *pp, struct g *gp)
+{
+    traceev(EV_GoCreate, trace_clock(), gp->goid, gp->parent);
+    casgstatus(gp, G_dead, G_runnable);
+    sanitizer_release(gp);
+    if (likely(pp != NULL)) {
+        count_owner(&pp->created, 1);
+        runqput(pp, gp, true);
+    } else {
+        add_relaxed(&sched.foreign_created, 1); /* a statistic */
+        lock(&sched.lock);
+        globrunqput_locked(gp);
+        unlock(&sched.lock);
+        if (unlikely(debug.dst_on))
+            poll_break(); /* the one thread may sleep with its P */
+    }
+    if (likely(sched.main_started))
+        wakep();
+}
+
 int newproc(void (*fn)(void *), void *arg, const void *copy, size_t copy_size, const char *name,
             size_t stack_size, uintptr_t callerpc)
 {
@@ -206,37 +395,40 @@ int newproc(void (*fn)(void *), void *arg, const void *copy, size_t copy_size, c
         return not_alive();
     if (unlikely(fn == NULL))
         fatal("go of nil func value");
+    struct m *mp = getm();
+    struct g *parent = mp != NULL ? mp->curg : NULL;
+    if (likely(parent != NULL)) {
+        preempt_point(mp);
+        mp = getm();
+    }
+    struct p *pp = mp != NULL ? mp->p : NULL;
+
+    /* TSan must see a goroutine begin where it was started: no stubs there. */
+    bool plain = parent != NULL && parent->locals == NULL && copy == NULL && name == NULL &&
+                 stack_size == 0 && !LOAM_TSAN;
+    if (likely(plain && pp != NULL && pp->stubs_pending < pp->gfree_n)) {
+        struct g *stub = stub_get(pp);
+        if (likely(stub != NULL)) {
+            stub->goid = goid_next(pp);
+            stub->fn = fn;
+            stub->arg = arg;
+            stub->parent = parent->goid;
+            stub->gopc = callerpc;
+            pp->stubs_pending++;
+            enqueue_new(pp, stub);
+            return 0;
+        }
+    }
     if (unlikely(copy_size > COPY_MAX))
         return error_note(-E2BIG, "loam_go_copy: %zu bytes of arguments are above the limit of %d",
                           copy_size, (int)COPY_MAX);
-    struct m *mp = getm();
-    struct p *pp = mp != NULL ? mp->p : NULL;
-    struct g *parent = mp != NULL ? mp->curg : NULL;
-    if (mp != NULL && parent != NULL)
-        preempt_point(mp);
-    mp = getm();
-    pp = mp != NULL ? mp->p : NULL;
-
     struct g *gp;
-    if (likely(stack_size == 0 || stack_class(stack_size) == stack_class(sched.stack_size))) {
-        gp = gfget(pp);
-        if (unlikely(gp == NULL)) {
-            int err = malg(sched.stack_size, &gp);
-            if (err != 0)
-                return err;
-        }
-    } else {
-        int class = stack_class(stack_size);
-        gp = class < 0 ? NULL : gfget_odd((uint32_t) class);
-        if (gp == NULL) {
-            int err = malg(stack_size, &gp);
-            if (err != 0)
-                return err;
-        }
-    }
+    int err = whole_g(pp, stack_size, &gp);
+    if (err != 0)
+        return err;
     sanitizer_g_new(gp);
     uintptr_t top = gp->stack.hi;
-    if (unlikely(copy != NULL)) {
+    if (copy != NULL) {
         top = align_down(top - copy_size, 16);
         memcpy((void *)top, copy, copy_size);
         arg = (void *)top;
@@ -252,19 +444,7 @@ int newproc(void (*fn)(void *), void *arg, const void *copy, size_t copy_size, c
     gp->traceseq = 0;
     if (unlikely(parent != NULL && parent->locals != NULL))
         golocals_inherit(gp, parent);
-    add_relaxed(&sched.ngoroutines, 1);
-    traceev(EV_GoCreate, trace_clock(), gp->goid, gp->parent);
-    casgstatus(gp, G_dead, G_runnable);
-    sanitizer_release(gp);
-    if (likely(pp != NULL)) {
-        count_owner(&pp->created, 1);
-        runqput(pp, gp, true);
-    } else {
-        lock(&sched.lock);
-        globrunqput_locked(gp);
-        unlock(&sched.lock);
-    }
-    wakep();
+    enqueue_new(pp, gp);
     return 0;
 }
 
@@ -315,7 +495,7 @@ void loam_set_name(const char *name)
 
 int64_t loam_num_goroutine(void)
 {
-    return load_relaxed(&sched.ngoroutines);
+    return sched_alive() ? goroutines_alive() : 0;
 }
 
 /* ---- The main goroutine --------------------------------------------------------------------------- */

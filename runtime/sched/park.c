@@ -37,13 +37,19 @@ static always_inline struct g *successor(struct m *mp, struct g *gp, bool *inher
     if (must_schedule(mp, gp) || unlikely(time_to_look_global(mp->p)))
         return NULL;
     struct g *next = runqget(mp->p, inherit);
-    if (unlikely(next != NULL && next->lockedm != NULL)) {
+    if (next == NULL)
+        return NULL;
+    struct g *whole = next;
+    if (is_stub(next))
+        whole = gbegin(mp, next, false);
+    else if (unlikely(next->lockedm != NULL))
+        whole = NULL;
+    if (unlikely(whole == NULL)) { /* the loop on g0 may sleep, map memory, wake its thread */
         lock(&sched.lock);
         globrunqputhead_locked(next);
         unlock(&sched.lock);
-        return NULL;
     }
-    return next;
+    return whole;
 }
 
 static always_inline void start_running(struct m *mp, struct g *gp, bool inherit_time)
@@ -169,9 +175,10 @@ void goparkunlock(struct mutex *l, enum waitreason reason)
 
 static always_inline void ready(struct g *gp, bool next)
 {
-    if (unlikely(!casgstatus(gp, G_waiting, G_runnable)))
+    if (unlikely(load_relaxed(&gp->status) != G_waiting))
         throwf("goready: goroutine %lu is %s, not waiting", (unsigned long)gp->goid,
                gstatus_text(load_relaxed(&gp->status)));
+    casgstatus(gp, G_waiting, G_runnable);
     traceev(EV_GoUnblock, trace_clock(), gp->goid, ++gp->traceseq);
     sanitizer_release(gp);
     struct m *mp = getm();
@@ -182,6 +189,8 @@ static always_inline void ready(struct g *gp, bool next)
         lock(&sched.lock);
         globrunqput_locked(gp);
         unlock(&sched.lock);
+        if (unlikely(debug.dst_on))
+            poll_break(); /* the one thread may sleep with its P */
     }
     wakep();
 }

@@ -337,6 +337,11 @@ void schedule(struct m *mp)
                 break;
             if (mp->spinning)
                 resetspinning(mp);
+            if (is_stub(gp)) {
+                gp = gbegin(mp, gp, true);
+                if (unlikely(gp == NULL))
+                    continue;
+            }
             if (unlikely(gp->lockedm != NULL && gp->lockedm != mp)) {
                 /* it may run on its own thread only: lend that one the P */
                 if (!startlockedm(mp, gp))

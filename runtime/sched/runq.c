@@ -21,27 +21,31 @@
  * Rejected: a Chase-Lev deque (LIFO for the owner): Go programs expect FIFO fairness. */
 #include "sched/sched_int.h"
 
-static bool runqputslow(struct p *pp, struct g *gp, uint32_t h, uint32_t t)
+/* With one P nobody steals, and whoever looks at the queues of a P that it does not own has stopped
+ * the world: plain stores do, and no thread sleeps that would have to be woken. */
+static always_inline bool one_p(void)
 {
-    /* Half of the ring goes to the global queue, with gp behind it. */
-    struct g *batch[RUNQ_SIZE / 2 + 1];
-    uint32_t n = (t - h) / 2;
-    if (n != RUNQ_SIZE / 2)
-        throw("runqputslow: queue is not full");
-    for (uint32_t i = 0; i < n; i++)
+    return load_relaxed(&gomaxprocs) == 1;
+}
+
+static bool runqputslow(struct p *pp, struct g *gp, uint32_t h)
+{
+    /* A part of the ring goes to the global queue, with gp behind it. */
+    struct g *batch[RUNQ_BATCH + 1];
+    for (uint32_t i = 0; i < RUNQ_BATCH; i++)
         batch[i] = load_relaxed(&pp->runq[(h + i) % RUNQ_SIZE]);
-    if (!cas_release(&pp->runqhead, h, h + n)) /* release: (2) above */
+    if (!cas_release(&pp->runqhead, h, h + RUNQ_BATCH)) /* release: (2) above */
         return false;
-    batch[n] = gp;
+    batch[RUNQ_BATCH] = gp;
     if (LOAM_TORTURE)
-        for (uint32_t i = n; i > 0; i--) {
+        for (uint32_t i = RUNQ_BATCH; i > 0; i--) {
             uint32_t j = choose(i + 1);
             struct g *swap = batch[i];
             batch[i] = batch[j];
             batch[j] = swap;
         }
     lock(&sched.lock);
-    for (uint32_t i = 0; i <= n; i++)
+    for (uint32_t i = 0; i <= RUNQ_BATCH; i++)
         globrunqput_locked(batch[i]);
     unlock(&sched.lock);
     return true;
@@ -57,9 +61,15 @@ void runqput(struct p *pp, struct g *gp, bool next)
     }
     if (LOAM_TORTURE && next && choose(2) == 0)
         next = false;
-    bool published = false;
+    bool published = one_p();
     if (next) {
-        gp = xchg_seqcst(&pp->runnext, gp); /* (3) above */
+        if (published) {
+            struct g *kicked = load_relaxed(&pp->runnext);
+            store_relaxed(&pp->runnext, gp);
+            gp = kicked;
+        } else {
+            gp = xchg_seqcst(&pp->runnext, gp); /* (3) above */
+        }
         if (gp == NULL)
             return;
         published = true;
@@ -75,7 +85,7 @@ void runqput(struct p *pp, struct g *gp, bool next)
                 store_seqcst(&pp->runqtail, t + 1); /* (1) and (3) above */
             return;
         }
-        if (runqputslow(pp, gp, h, t))
+        if (runqputslow(pp, gp, h))
             return;
     }
 }
@@ -85,9 +95,17 @@ struct g *runqget(struct p *pp, bool *inherit_time)
     struct g *next = load_relaxed(&pp->runnext);
     /* acquire: what made it runnable may have happened on a thread that we have not seen yet. Only
      * a thief can win against us, and then there is no runnext. */
-    if (next != NULL && cas_acquire(&pp->runnext, next, NULL)) {
-        *inherit_time = true;
-        return next;
+    bool alone = one_p();
+    if (next != NULL) {
+        bool ours = true;
+        if (alone)
+            store_relaxed(&pp->runnext, NULL);
+        else
+            ours = cas_acquire(&pp->runnext, next, NULL);
+        if (ours) {
+            *inherit_time = true;
+            return next;
+        }
     }
     for (;;) {
         uint32_t h = load_acquire(&pp->runqhead);
@@ -95,7 +113,12 @@ struct g *runqget(struct p *pp, bool *inherit_time)
         if (t == h)
             return NULL;
         struct g *gp = load_relaxed(&pp->runq[h % RUNQ_SIZE]);
-        if (cas_acqrel(&pp->runqhead, h, h + 1)) { /* (2) above */
+        bool ours = true;
+        if (alone)
+            store_relaxed(&pp->runqhead, h + 1);
+        else
+            ours = cas_acqrel(&pp->runqhead, h, h + 1); /* (2) above */
+        if (ours) {
             *inherit_time = false;
             return gp;
         }

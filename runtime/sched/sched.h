@@ -47,20 +47,24 @@ struct p;
 struct golocals; /* labels and local values: locals.c */
 
 /* A goroutine. It lies at the top of its own stack's slot, so that a parked goroutine costs one
- * page; the memory of a dead one stays a valid struct g until the runtime stops. */
+ * page; the memory of a dead one stays a valid struct g until the runtime stops.
+ *
+ * The first cache line is all that there is of a goroutine that waits for its first run: a stub,
+ * told by sched.sp == 0, see newproc.c. */
 struct g {
     struct gobuf sched;   /* owner: itself while it switches away; const while parked */
     uint32_t status;      /* atomic; states.tbl */
     uint32_t select_done; /* atomic: for upper floors: 1 once a select was won */
-    struct m *m;          /* owner M: the M that runs it, or NULL */
     struct g *schedlink;  /* whoever owns the queue it is on */
     uint64_t goid;        /* const from newproc to goexit */
-    void *param;          /* for upper floors: the waker leaves a message, before goready */
-    int64_t waitsince;    /* owner: itself; about when it parked (sched.coarse_now) */
     void (*fn)(void *);   /* const while alive */
     void *arg;
-    uint64_t parent;    /* goid of its creator */
-    uintptr_t gopc;     /* where it was created */
+    uint64_t parent; /* goid of its creator */
+    uintptr_t gopc;  /* where it was created */
+    /* ---- a stub ends here ---- */
+    struct m *m;        /* owner M: the M that runs it, or NULL */
+    void *param;        /* for upper floors: the waker leaves a message, before goready */
+    int64_t waitsince;  /* owner: itself; about when it parked (sched.coarse_now) */
     struct m *lockedm;  /* owner: itself; the M it is wired to */
     uint32_t locked;    /* owner: itself; depth of loam_lock_os_thread */
     uint8_t waitreason; /* owner: itself; enum waitreason */
@@ -74,6 +78,8 @@ struct g {
     void *fake_stack;        /* sanitizers: ASan's fake stack while switched away */
     uint32_t valgrind_id;
 };
+enum { GSTUB_SIZE = 64 };
+_Static_assert(offsetof(struct g, m) == GSTUB_SIZE, "a stub is the first cache line of a g");
 
 /* A thread of the runtime. */
 struct m {
@@ -132,9 +138,12 @@ struct p {
     uint64_t goid_next, goid_end; /* owner M: goroutine numbers at hand */
     struct g *gfree;              /* owner M: dead goroutines with default stacks */
     int gfree_n;
-    uint64_t traceseq;           /* owner M */
-    uint64_t clock_ticks;        /* owner M: when the clock was last read for timers */
-    uint64_t schedules, created; /* owner M writes, all read */
+    struct g *stubs; /* owner M: unused stubs */
+    int stubs_n;
+    int stubs_pending;                  /* owner M: made here minus begun here; may be negative */
+    uint64_t traceseq;                  /* owner M */
+    uint64_t clock_ticks;               /* owner M: when the clock was last read for timers */
+    uint64_t schedules, created, ended; /* owner M writes, all read */
     /* The run queue: any P may take from its head, only the owner M puts at its tail. */
     uint32_t runqhead __attribute__((aligned(cacheline))); /* atomic */
     uint32_t runqtail;                                     /* atomic; owner M writes */
@@ -166,8 +175,14 @@ static always_inline struct g *getg(void)
 /* The calling goroutine; on a foreign thread a fatal error that names `what` and loam_call. */
 struct g *getg_or_die(const char *what);
 
-/* True if the runtime is started and this is not a forked child of it. Cheap. */
-bool sched_alive(void);
+extern uint32_t *alive_page; /* const while started: zero in a forked child; NULL while stopped */
+
+/* True if the runtime is started and this is not a forked child of it. */
+static always_inline bool sched_alive(void)
+{
+    uint32_t *page = load_relaxed(&alive_page);
+    return likely(page != NULL && load_relaxed(page) != 0);
+}
 
 /* ---- Parking and waking (park.c) ----------------------------------------------------------- */
 

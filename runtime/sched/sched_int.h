@@ -28,6 +28,7 @@ struct schedt {
     struct gqueue runq;  /* the global queue */
     struct g *gfree;     /* dead Gs with default stacks; a look without the lock is relaxed */
     struct g *gfree_odd; /* dead Gs with others */
+    struct g *stubs;     /* unused stubs; a look without the lock is relaxed */
     int32_t stopwait;    /* Ps that still have to stop */
     struct m *mdead;     /* Ms whose threads ended or are ending: joined at stop */
 
@@ -41,9 +42,10 @@ struct schedt {
     int64_t poll_until; /* deadline of that M, 0: none */
     uint32_t pollkey;   /* its futex: 1 = wake up */
     uint64_t goidgen;
-    int64_t coarse_now;  /* the clock as sysmon last saw it: good to about 10 ms */
-    int64_t ngoroutines; /* alive */
-    int32_t external;    /* goroutines that something outside will wake */
+    int64_t coarse_now;       /* the clock as sysmon last saw it: good to about 10 ms */
+    uint64_t foreign_created; /* goroutines started by foreign threads */
+    uint64_t retired_created, retired_ended, retired_schedules; /* of Ps that are gone */
+    int32_t external; /* goroutines that something outside will wake */
     uint64_t handoffs, unannounced, stws;
     uint64_t foreign_edges[EDGE_COUNT]; /* transitions taken on foreign threads */
     uint32_t sysmonwait;                /* sysmon sleeps until work comes */
@@ -53,8 +55,9 @@ struct schedt {
     uint32_t m0_left;                   /* the caller of loam_run has left the scheduler; a futex */
 
     /* ---- const after init ---- */
-    bool run_mode; /* by loam_run: the end of main and deadlock end the process */
-    struct m *m0;  /* the caller of loam_run */
+    bool main_started; /* false while the main goroutine must not be stolen from M0 */
+    bool run_mode;     /* by loam_run: the end of main and deadlock end the process */
+    struct m *m0;      /* the caller of loam_run */
     size_t stack_size;
     bool maxprocs_fixed; /* GOMAXPROCS was set: do not follow the system; atomic */
     int64_t start_time;
@@ -105,27 +108,24 @@ static always_inline void count_edge(int edge)
 
 /* Moves a G along an edge of the table; from and to are constants.
  *
- * An owned edge is a plain store: nobody else may change the status meanwhile. release: whoever sees
- * the new status sees what the owner wrote before. A shared one is a CAS and may be lost: false. */
-static always_inline bool casgstatus(struct g *gp, uint32_t from, uint32_t to)
+ * All edges of a G are owned: at every moment exactly one thread may change the status - the M that
+ * runs it, the creator, or the waker, who took it off the queue that it waited on, under that
+ * queue's lock. So it is a plain store: release, so that whoever sees the new status sees what the
+ * owner wrote before. Debug builds check ownership by a CAS. */
+static always_inline void casgstatus(struct g *gp, uint32_t from, uint32_t to)
 {
     int edge = g_edge(from, to);
     if (edge < 0)
         bad_edge(gp, from, to);
-    if (from == G_waiting || LOAM_DEBUG_CHECKS) {
-        /* acqrel: the waker sees what the parked goroutine wrote, and the other way round */
-        if (!cas_acqrel(&gp->status, from, to)) {
-            if (from != G_waiting)
-                bad_edge(gp, from, to);
-            return false;
-        }
+    if (LOAM_DEBUG_CHECKS) {
+        if (!cas_acqrel(&gp->status, from, to))
+            bad_edge(gp, from, to);
     } else {
         store_release(&gp->status, to);
     }
     count_edge(edge);
     if (unlikely(gtrace_on))
         gtrace_print(gp, from, to);
-    return true;
 }
 
 /* Moves a P along an edge; false if another was faster (shared edges only). */
@@ -171,7 +171,14 @@ void goexit_switch(struct m *mp, struct g *gp, void (*hook)(struct m *, struct g
 
 /* ---- newproc.c ---- */
 _Noreturn void goexit_current(void);
-void gs_free(void);    /* all of them, at shutdown */
+void gs_free(void);                                           /* all of them, at shutdown */
+struct g *gbegin(struct m *mp, struct g *stub, bool may_map); /* NULL: no stack for it now */
+static always_inline bool is_stub(const struct g *gp)
+{
+    return gp->sched.sp == 0;
+}
+/* Every stub that waits for its first run. */
+void each_stub(void (*fn)(const struct g *stub, void *arg), void *arg);
 extern struct g *allg; /* list by alllink; atomic, only grows */
 int newproc_main(int (*fn)(int, char **), int argc, char **argv);
 extern int main_result;
@@ -220,6 +227,7 @@ void dst_tick(void);
 /* ---- schedtrace.c ---- */
 void schedtrace(bool detail);
 void print_asleep(void);
+int64_t goroutines_alive(void);
 
 /* ---- locals.c ---- */
 void golocals_run_destructors(struct g *gp);

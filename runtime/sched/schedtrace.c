@@ -16,6 +16,29 @@ static int count_threads(int *idle, int *spinning)
     return sched.mcount + (sched.sysmon_handle != 0);
 }
 
+int64_t goroutines_alive(void)
+{
+    uint64_t n = load_relaxed(&sched.foreign_created) + load_relaxed(&sched.retired_created) -
+                 load_relaxed(&sched.retired_ended);
+    /* `ended` first: one that ends meanwhile is counted as alive, never as less than none */
+    for (int i = 0; i < load_relaxed(&gomaxprocs); i++)
+        n -= load_relaxed(&allp[i]->ended);
+    for (int i = 0; i < load_relaxed(&gomaxprocs); i++)
+        n += load_relaxed(&allp[i]->created);
+    return (int64_t)n;
+}
+
+static void count_stub(const struct g *stub, void *n)
+{
+    (void)stub;
+    ++*(uint64_t *)n;
+}
+
+static void print_stub(const struct g *stub, void *p)
+{
+    pr(p, "  G%lu: status=%u() m=nil lockedm=nil\n", (unsigned long)stub->goid, G_runnable);
+}
+
 static void print_states(struct printer *p, long ms)
 {
     static const struct {
@@ -26,6 +49,7 @@ static void print_states(struct printer *p, long ms)
     uint64_t n[16] = {0};
     for (struct g *gp = load_acquire(&allg); gp != NULL; gp = gp->alllink)
         n[load_relaxed(&gp->status) & 15]++;
+    each_stub(count_stub, &n[G_runnable]);
     pr(p, "GSTATES %ldms:", ms);
     for (size_t i = 0; i < nelem(states); i++)
         pr(p, " %s=%lu", states[i].name, (unsigned long)n[states[i].status]);
@@ -83,6 +107,7 @@ static void print_detail(struct printer *p)
         else
             pr(p, " lockedm=nil\n");
     }
+    each_stub(print_stub, p);
 }
 
 void schedtrace(bool detail)
@@ -124,7 +149,10 @@ void schedtrace(bool detail)
 void loam_read_sched_stats(struct loam_sched_stats *out)
 {
     struct loam_sched_stats s = {0};
-    s.goroutines = load_relaxed(&sched.ngoroutines);
+    s.goroutines = goroutines_alive();
+    s.goroutines_created =
+        load_relaxed(&sched.foreign_created) + load_relaxed(&sched.retired_created);
+    s.schedules = load_relaxed(&sched.retired_schedules);
     s.handoffs = load_relaxed(&sched.handoffs);
     s.unannounced_sleeps = load_relaxed(&sched.unannounced);
     s.stw = load_relaxed(&sched.stws);

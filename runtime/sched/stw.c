@@ -187,7 +187,19 @@ static void p_retire(struct p *pp)
         store_relaxed(&sched.gfree, gp);
     }
     pp->gfree_n = 0;
+    while (pp->stubs != NULL) {
+        struct g *stub = pp->stubs;
+        pp->stubs = stub->schedlink;
+        stub->schedlink = sched.stubs;
+        store_relaxed(&sched.stubs, stub);
+    }
+    pp->stubs_n = pp->stubs_pending = 0;
     unlock(&sched.lock);
+    /* its counters go on in the sums: it starts from zero if it comes back */
+    add_relaxed(&sched.retired_created, pp->created);
+    add_relaxed(&sched.retired_ended, pp->ended);
+    add_relaxed(&sched.retired_schedules, pp->schedules);
+    pp->created = pp->ended = pp->schedules = 0;
     timers_fini_p(pp, ps[0]);
     caspstatus(pp, P_gcstop, P_dead);
 }

@@ -64,10 +64,27 @@ static bool is_entry(const char *name)
     return false;
 }
 
-/* How many frames on top are the runtime's: up to the outermost public function near the top. */
+static bool is_runtime_file(const char *file)
+{
+    static const char *const folders[] = {"sched", "chan", "sync", "time", "base",
+                                          "lock",  "boot", "mem",  "stack", "os"};
+    const char *at = file != NULL ? strstr(file, "/runtime/") : NULL;
+    if (at == NULL)
+        return false;
+    at += sizeof "/runtime/" - 1;
+    for (size_t i = 0; i < nelem(folders); i++) {
+        size_t len = strlen(folders[i]);
+        if (strncmp(at, folders[i], len) == 0 && at[len] == '/')
+            return true;
+    }
+    return false;
+}
+
+/* How many frames on top are the runtime's: up to the outermost public function near the top, or,
+ * where that made its last call a jump and is not on the stack, the last one from our files. */
 static int skip_runtime(const uintptr_t *pcs, int n, bool first_is_return)
 {
-    int skip = 0;
+    int skip = 0, inner = 0;
     for (int i = 0; i < n && i < 12; i++) {
         struct symtab_entry e;
         look_up(pcs[i], i > 0 || first_is_return, &e);
@@ -77,8 +94,13 @@ static int skip_runtime(const uintptr_t *pcs, int n, bool first_is_return)
                 skip = i;
             more = symtab_outer(&e);
         }
+        /* e is the outermost function here */
+        if (skip < i && is_runtime_file(e.file) && !is_entry(e.function))
+            inner = i + 1;
+        else if (inner <= i)
+            return skip > inner ? skip : inner;
     }
-    return skip;
+    return skip > inner ? skip : inner;
 }
 
 static noinline void print_stack(struct printer *p, uintptr_t pc, uintptr_t fp, uintptr_t lo,
@@ -196,6 +218,15 @@ static void print_other(struct printer *p, const struct g *gp)
     print_created(p, gp);
 }
 
+static void print_stub(const struct g *stub, void *p)
+{
+    pr(p, "\ngoroutine %lu [runnable]:\n", (unsigned long)stub->goid);
+    struct symtab_entry e;
+    look_up((uintptr_t)stub->fn, false, &e);
+    print_frame(p, &e, (uintptr_t)stub->fn);
+    print_created(p, stub);
+}
+
 /* ---- All ---------------------------------------------------------------------------------------- */
 
 void dump_goroutines(int fd, const struct g *first)
@@ -204,6 +235,7 @@ void dump_goroutines(int fd, const struct g *first)
     for (struct g *gp = load_acquire(&allg); gp != NULL; gp = gp->alllink)
         if (gp != first)
             print_other(&p, gp);
+    each_stub(print_stub, &p);
     pr_flush(&p);
 }
 
