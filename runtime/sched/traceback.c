@@ -84,23 +84,23 @@ static bool is_runtime_file(const char *file)
  * where that made its last call a jump and is not on the stack, the last one from our files. */
 static int skip_runtime(const uintptr_t *pcs, int n, bool first_is_return)
 {
-    int skip = 0, inner = 0;
+    int public = -1;
+    int ours = 0;
     for (int i = 0; i < n && i < 12; i++) {
         struct symtab_entry e;
         look_up(pcs[i], i > 0 || first_is_return, &e);
         bool more = true;
         while (more) {
             if (e.function != NULL && strncmp(e.function, "loam_", 5) == 0)
-                skip = i;
+                public = i;
             more = symtab_outer(&e);
         }
-        /* e is the outermost function here */
-        if (skip < i && is_runtime_file(e.file) && !is_entry(e.function))
-            inner = i + 1;
-        else if (inner <= i)
-            return skip > inner ? skip : inner;
+        if (e.file != NULL && !is_runtime_file(e.file))
+            break;
+        if (e.file != NULL && ours == i && i + 1 < n)
+            ours = i + 1;
     }
-    return skip > inner ? skip : inner;
+    return public >= 0 ? public : ours;
 }
 
 static noinline void print_stack(struct printer *p, uintptr_t pc, uintptr_t fp, uintptr_t lo,
