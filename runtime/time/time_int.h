@@ -23,13 +23,13 @@ struct tentry {
     int64_t when; /* above 0 */
 };
 
-/* A 4-ary heap of entries that keep their slot while they move, so that holders of a slot can change
- * or remove it. All of it lies in one block. */
+/* A 4-ary heap of entries that keep their slot while they move, so that the holder of a slot can
+ * strike its entry out. All of it lies in one block. */
 struct theap {
     struct tentry *entry; /* [0..n) the heap; entry[1] begins a cache line */
-    uintptr_t *ref;       /* by slot: what the owner put there */
-    uint32_t *pos;        /* by slot: its index in entry */
+    uintptr_t *ref;       /* by slot: what the owner put there; 0: struck out, or free */
     uint32_t n, cap;
+    uint32_t dead;  /* entries struck out */
     uint32_t fresh; /* slots from here on were never used; the free ones below it are the slots
                              of entry[n..fresh) */
     void *block;
@@ -39,18 +39,20 @@ struct theap {
 /* Room for cap entries in a block that os_mem_map gave. False: no memory. */
 bool theap_init(struct theap *h, uint32_t cap);
 void theap_free(struct theap *h);
-/* Makes a block of cap entries and renumbers the slots: moved(ref, slot) hears of each new number.
- * Sets *old and *old_size, for os_mem_unmap once no lock is held. False: no memory, h is as it was. */
+/* Makes a block of cap entries, >= n. When it is smaller the slots are renumbered: moved(ref, slot)
+ * hears of each new number. Sets *old and *old_size, for os_mem_unmap once no lock is held. False: no
+ * memory, h is as it was. */
 bool theap_resize(struct theap *h, uint32_t cap, void (*moved)(uintptr_t ref, uint32_t slot),
                   void **old, size_t *old_size);
-/* n < cap. Returns the slot. */
+/* n < cap; ref is not 0. Returns the slot. */
 uint32_t theap_push(struct theap *h, int64_t when, uint32_t tie, uintptr_t ref);
-/* Changes the entry in a slot. */
-void theap_update(struct theap *h, uint32_t slot, int64_t when, uint32_t tie);
-void theap_remove(struct theap *h, uint32_t slot);
-/* Removes the first entry, n > 0. */
-void theap_pop(struct theap *h);
-/* Dies if the order or the slots are broken. */
+/* Strikes out the entry in a slot. */
+void theap_strike(struct theap *h, uint32_t slot);
+/* Takes the first entry off, n > 0; returns its ref, 0: it was struck out. */
+uintptr_t theap_pop(struct theap *h);
+/* Gives the first entry a later time; it keeps its slot. */
+void theap_postpone_first(struct theap *h, int64_t when, uint32_t tie);
+/* Dies if an invariant is broken. */
 void theap_verify(const struct theap *h);
 
 static inline uint32_t tentry_slot(const struct tentry *e)
@@ -61,16 +63,16 @@ static inline uint32_t tentry_slot(const struct tentry *e)
 /* ---- Timers of a P (timers.c) ------------------------------------------------------------------ */
 
 #if LOAM_TORTURE
-enum { HEAP_CAP_MIN = 2, RUN_BATCH = 2, RUN_MAX = 3, SPARE_MAX = 1 };
+enum { HEAP_CAP_MIN = 2, HEAP_CAP_KEEP = 8, RUN_BATCH = 2, SPARE_MAX = 1 };
 #elif LOAM_DEBUG_CHECKS
 /* No spares: the sanitizers and malloc's checks shall see every use of a freed timer. */
-enum { HEAP_CAP_MIN = 128, RUN_BATCH = 16, RUN_MAX = 128, SPARE_MAX = 0 };
+enum { HEAP_CAP_MIN = 160, HEAP_CAP_KEEP = 5000, RUN_BATCH = 16, SPARE_MAX = 0 };
 #else
 enum {
-    HEAP_CAP_MIN = 128, /* entries: the block is a page */
-    RUN_BATCH = 16,     /* timers taken off a heap under one lock */
-    RUN_MAX = 128,      /* timers that one timers_run fires: half a run queue */
-    SPARE_MAX = 32,     /* freed timers that a P keeps */
+    HEAP_CAP_MIN = 160,   /* entries: the block is a page */
+    HEAP_CAP_KEEP = 5000, /* a block up to this size stays */
+    RUN_BATCH = 16,       /* timers taken off a heap under one lock */
+    SPARE_MAX = 32,       /* freed timers that a P keeps */
 };
 #endif
 
@@ -118,7 +120,7 @@ struct timers *timers_here(void);
 bool timer_insert(struct timers *ts, struct loam_timer *t, int64_t when);
 /* Takes it out of the heap it is in; false: it is in none. */
 bool timer_remove(struct loam_timer *t);
-/* Sets it anew in ts; false: it is not there. */
+/* Sets it anew in ts, if it is there; false: it is not. Dies without memory. */
 bool timer_update(struct timers *ts, struct loam_timer *t, int64_t when);
 /* Puts a parked goroutine to sleep. */
 void timers_insert_g(struct timers *ts, struct g *gp, int64_t when);

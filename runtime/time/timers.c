@@ -86,7 +86,7 @@ static always_inline int64_t first_when(const struct timers *ts)
 static always_inline int64_t due_next(struct timers *ts)
 {
     /* relaxed: shown in schedtrace */
-    store_relaxed(&ts->pp->timers_len, ts->heap.n);
+    store_relaxed(&ts->pp->timers_len, ts->heap.n - ts->heap.dead);
     int64_t when = first_when(ts);
     /* A seeded run, with nothing else to do, jumps to the next timer: it must not jump to the end of
      * time, for there it is a deadlock. A real one waits, as Go does: it can be woken from outside. */
@@ -149,18 +149,16 @@ static always_inline bool has_room(struct timers *ts, struct garbage *old)
     return likely(ts->heap.n < ts->heap.cap) || grow(ts, old);
 }
 
-/* After a removal. An eighth: the block is then half as large and half full, so that this is rare. */
+/* After a removal. At an eighth, to a quarter of the size, which is then half full: this is rare. */
 static noinline void shrink(struct timers *ts, struct garbage *old)
 {
-    uint32_t cap = ts->heap.cap / 4;
-    if (cap < HEAP_CAP_MIN)
-        cap = HEAP_CAP_MIN;
-    (void)theap_resize(&ts->heap, cap, slot_moved, &old->block, &old->size); /* no memory: later */
+    (void)theap_resize(&ts->heap, ts->heap.cap / 4, slot_moved, &old->block,
+                       &old->size); /* no memory: later */
 }
 
 static always_inline void removed(struct timers *ts, struct garbage *old)
 {
-    if (unlikely(ts->heap.n < ts->heap.cap / 8 && ts->heap.cap > HEAP_CAP_MIN))
+    if (unlikely(ts->heap.n < ts->heap.cap / 8 && ts->heap.cap > HEAP_CAP_KEEP))
         shrink(ts, old);
 }
 
@@ -220,7 +218,7 @@ bool timer_remove(struct loam_timer *t)
         lock(&ts->lock);
         bool there = load_relaxed(&t->ts) == ts; /* else it fired, or was moved: look again */
         if (likely(there)) {
-            theap_remove(&ts->heap, t->slot);
+            theap_strike(&ts->heap, t->slot);
             t->armed = false;
             store_release(&t->ts, NULL); /* release: as above */
             removed(ts, &old);
@@ -236,17 +234,22 @@ bool timer_remove(struct loam_timer *t)
 
 bool timer_update(struct timers *ts, struct loam_timer *t, int64_t when)
 {
+    struct garbage old = {0};
     lock(&ts->lock);
     if (load_relaxed(&t->ts) != ts) {
         unlock(&ts->lock);
         return false;
     }
-    theap_update(&ts->heap, t->slot, when, next_tie(ts));
+    theap_strike(&ts->heap, t->slot);
+    if (unlikely(!has_room(ts, &old)))
+        throwf("out of memory: no room for %u timers", ts->heap.n);
+    t->slot = theap_push(&ts->heap, when, next_tie(ts), (uintptr_t)t);
     bool earlier = publish(ts);
     verify(ts);
     unlock(&ts->lock);
     if (unlikely(earlier))
         wake_for_timer(when);
+    dispose(&old);
     return true;
 }
 
@@ -268,28 +271,29 @@ static int64_t next_tick(int64_t when, int64_t period, int64_t now)
     return next;
 }
 
-/* Takes the first entry, under ts->lock. move: to move it elsewhere, not to fire it. */
-static always_inline struct due take(struct timers *ts, int64_t now, bool move)
+/* Takes the first entry, under ts->lock; false: it was struck out. move: to move it elsewhere, not to
+ * fire it. */
+static always_inline bool take(struct timers *ts, int64_t now, bool move, struct due *due)
 {
     struct theap *h = &ts->heap;
     struct tentry first = h->entry[0];
-    struct due due = {.ref = h->ref[tentry_slot(&first)]};
-    if (due.ref & IS_G) {
+    due->ref = h->ref[tentry_slot(&first)];
+    if (due->ref == 0 || (due->ref & IS_G)) {
         theap_pop(h);
-        return due;
+        return due->ref != 0;
     }
-    struct loam_timer *t = (struct loam_timer *)due.ref;
-    due.seq = load_relaxed(&t->seq); /* see the head */
+    struct loam_timer *t = (struct loam_timer *)due->ref;
+    due->seq = load_relaxed(&t->seq); /* see the head */
     /* relaxed: who frees t takes it out of the heap first, under this lock, or sees it gone by an
      * acquire, and then looks */
     add_relaxed(&t->claims, CLAIM);
     if (t->kind == TIMER_TICKER && !move) {
-        theap_update(h, tentry_slot(&first), next_tick(first.when, t->period, now), next_tie(ts));
-        return due;
+        theap_postpone_first(h, next_tick(first.when, t->period, now), next_tie(ts));
+        return true;
     }
     theap_pop(h);
     store_release(&t->ts, NULL); /* release: see timer_remove */
-    return due;
+    return true;
 }
 
 static always_inline bool is_due(const struct timers *ts, int64_t now)
@@ -298,43 +302,62 @@ static always_inline bool is_due(const struct timers *ts, int64_t now)
     return when != 0 && when <= now && when != WHEN_NEVER;
 }
 
+/* How many timers to fire now: as many as the run queue of the P at hand takes without throwing others
+ * out of it, at least one. The rest stay in the heap, where they lie by deadline: thrown into the
+ * global queue, the ones woken first would be the last to run. The scheduler comes back soon, as long
+ * as timers_when is in the past. */
+static always_inline int fire_limit(void)
+{
+    struct p *pp = getm()->p;
+    /* relaxed: thieves change it meanwhile */
+    uint32_t queued = load_relaxed(&pp->runqtail) - load_relaxed(&pp->runqhead);
+    return queued < RUNQ_SIZE / 2 ? (int)(RUNQ_SIZE / 2 - queued) : 1;
+}
+
+/* Fires a batch; true if something became runnable. *first: nothing has, so far in this timers_run. */
+static always_inline bool fire(const struct due *batch, int n, int64_t now, bool *first)
+{
+    bool any = false;
+    for (int i = 0; i < n; i++) {
+        bool did = true;
+        if ((batch[i].ref & IS_G) == 0) {
+            did = timer_fire((struct loam_timer *)batch[i].ref, batch[i].seq, now);
+        } else {
+            /* in the order in which they were due: the first runs next, the others behind it */
+            struct g *gp = (struct g *)(batch[i].ref & ~(uintptr_t)IS_G);
+            if (*first)
+                goready(gp);
+            else
+                goready_tail(gp);
+        }
+        any |= did;
+        *first &= !did;
+    }
+    return any;
+}
+
+enum { LOOKS_MAX = 4 * RUN_BATCH }; /* entries taken off under one lock, struck out ones too */
+
 int64_t timers_run(struct p *pp, int64_t now, bool *ran)
 {
     struct timers *ts = pp->timers;
     struct due batch[RUN_BATCH];
     bool first = true;
     *ran = false;
-    /* Not all of them at once: the first shall run before the last are due. The scheduler comes back
-     * as long as timers_when is in the past. */
-    for (int left = RUN_MAX;;) {
+    for (int left = fire_limit();;) {
         struct garbage old = {0};
-        int n = 0;
+        int n = 0, max = left < RUN_BATCH ? left : RUN_BATCH, looks;
         lock(&ts->lock);
-        while (n < RUN_BATCH && is_due(ts, now))
-            batch[n++] = take(ts, now, false);
+        for (looks = LOOKS_MAX; n < max && looks > 0 && is_due(ts, now); looks--)
+            n += take(ts, now, false, &batch[n]);
         removed(ts, &old);
         int64_t next = publish_later(ts);
         verify(ts);
         unlock(&ts->lock);
         dispose(&old);
-        for (int i = 0; i < n; i++) {
-            if (batch[i].ref & IS_G) {
-                /* in the order in which they were due: the first as the next to run, the others
-                 * behind it */
-                struct g *gp = (struct g *)(batch[i].ref & ~(uintptr_t)IS_G);
-                if (first)
-                    goready(gp);
-                else
-                    goready_tail(gp);
-                first = false;
-                *ran = true;
-            } else if (timer_fire((struct loam_timer *)batch[i].ref, batch[i].seq, now)) {
-                first = false;
-                *ran = true;
-            }
-        }
+        *ran |= fire(batch, n, now, &first);
         left -= n;
-        if (n < RUN_BATCH || left <= 0)
+        if (left <= 0 || (n < max && looks > 0))
             return next;
     }
 }
@@ -392,15 +415,15 @@ static void empty(struct timers *ts, struct timers *to)
         lock(&ts->lock);
         int64_t when = first_when(ts);
         struct due due = {0};
-        if (when != 0) {
-            due = take(ts, 0, true);
-            removed(ts, &old);
-        }
+        bool took = when != 0 && take(ts, 0, true, &due);
+        removed(ts, &old);
         (void)publish_later(ts);
         unlock(&ts->lock);
         dispose(&old);
         if (when == 0)
             return;
+        if (!took)
+            continue;
         if ((due.ref & IS_G) == 0 && to != NULL)
             move_timer((struct loam_timer *)due.ref, due.seq, when, to);
         else if ((due.ref & IS_G) == 0)
