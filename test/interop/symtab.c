@@ -1,7 +1,7 @@
 /* symtab: function and line of a program counter, from whatever the module's file still holds.
  *
  * Without arguments the program tests itself as the build made it: no .loam_pcln, but symbols. With
- * arguments it is the probe with which symtab.py tries files with the table, stripped and corrupted:
+ * arguments it is the probe with which symtab_test.py tries files with the table, stripped and corrupted:
  *   find ADDRESS...   what is known of these link-time addresses of the program, a line per frame
  *   sweep             looks up every address of the program; prints how many had a name
  *   object FILE NEW SYMBOL   opens a shared object, puts NEW in the place of its file, looks up */

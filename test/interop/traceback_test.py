@@ -1,0 +1,113 @@
+#!/usr/bin/env python3
+"""Tracebacks of programs that `loam run` and `loam build` make name functions and lines, in Go's
+form, whatever becomes of the program's debug information."""
+
+import os
+import re
+import signal
+import subprocess
+import tempfile
+import time
+import unittest
+
+TOOL = os.environ["LOAM_TOOL"]
+PATIENCE = 60
+
+PROGRAM = """\
+#include <loam.h>
+#include <stdio.h>
+static inline __attribute__((always_inline)) void innermost(int n)
+{
+    if (n > 0)
+        loam_panic("n is %d", n); /* line 6 */
+}
+static inline __attribute__((always_inline)) void middle(int n)
+{
+    innermost(n); /* line 10 */
+    __asm__ volatile("");
+}
+__attribute__((noinline)) static void outer(int n)
+{
+    middle(n); /* line 15 */
+    __asm__ volatile("");
+}
+static void sleeper(void *arg)
+{
+    loam_sleep(INT64_C(3600) * 1000000000); /* line 20 */
+    __asm__ volatile("" : : "r"(arg));
+}
+static int program(int argc, char **argv)
+{
+    (void)argv;
+    loam_go(sleeper, NULL); /* line 26 */
+    loam_sleep(10000000);
+    if (argc > 1)
+        outer(argc);
+    puts("ready");
+    fflush(stdout);
+    loam_sleep(INT64_C(3600) * 1000000000); /* line 32 */
+    return 0;
+}
+int main(int argc, char **argv)
+{
+    return loam_run(program, argc, argv);
+}
+"""
+
+
+class Test(unittest.TestCase):
+    def setUp(self):
+        self.dir = tempfile.TemporaryDirectory()
+        self.addCleanup(self.dir.cleanup)
+        self.source = os.path.join(os.path.realpath(self.dir.name), "prog.c")
+        with open(self.source, "w", encoding="ascii") as f:
+            f.write(PROGRAM)
+
+    def frames(self, text):
+        """[(function, "prog.c:LINE" or other place)] of all frames; checks their form."""
+        found = re.findall(r"^(\S+)\(\.\.\.\)\n\t(.*):(\d+)( \+0x[0-9a-f]+)?$", text, re.M)
+        return [(f, f"{os.path.basename(file)}:{line}") for f, file, line, _ in found]
+
+    def check_panic(self, done):
+        self.assertEqual(done.returncode, 2, done.stderr)
+        self.assertIn("panic: n is 2\n", done.stderr)
+        self.assertIn("\ngoroutine 1 [running]:\n", done.stderr)
+        frames = self.frames(done.stderr)
+        wanted = [("innermost", "prog.c:6"), ("middle", "prog.c:10"), ("outer", "prog.c:15"),
+                  ("program", "prog.c:29")]
+        at = [frames.index(w) for w in wanted if w in frames]
+        self.assertEqual(len(at), len(wanted), done.stderr)
+        self.assertEqual(at, list(range(at[0], at[0] + len(wanted))), done.stderr)
+        self.assertIn(f"\t{self.source}:29 +0x", done.stderr)
+
+    def run_program(self, *command):
+        return subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE,
+                              check=False)
+
+    def test_panic(self):
+        self.check_panic(self.run_program(TOOL, "run", self.source, "x"))
+
+    def test_panic_of_a_stripped_program(self):
+        program = os.path.join(self.dir.name, "prog")
+        built = self.run_program(TOOL, "build", "-o", program, self.source)
+        self.assertEqual((built.returncode, built.stderr), (0, ""))
+        subprocess.run(["strip", program], check=True)
+        self.check_panic(self.run_program(program, "x"))
+
+    def test_sigquit(self):
+        with subprocess.Popen([TOOL, "run", self.source], stdout=subprocess.PIPE, text=True,
+                              stderr=subprocess.PIPE) as child:
+            self.assertEqual(child.stdout.readline(), "ready\n")
+            time.sleep(0.2)  # out of write, where libc's missing frame pointers hide the caller
+            child.send_signal(signal.SIGQUIT)
+            _, text = child.communicate(timeout=PATIENCE)
+        self.assertEqual(child.returncode, 2, text)
+        frames = self.frames(text)
+        self.assertIn(("program", "prog.c:32"), frames, text)
+        self.assertIn(("sleeper", "prog.c:20"), frames, text)
+        self.assertRegex(text, r"goroutine \d+ \[sleep\]:")
+        self.assertRegex(text, r"created by program in goroutine 1\n\t.*/prog\.c:26 \+0x")
+
+
+if __name__ == "__main__":
+    unittest.main()
