@@ -375,7 +375,11 @@ static always_inline void enqueue_new(struct p *pp, struct g *gp)
     sanitizer_release(gp);
     if (likely(pp != NULL)) {
         count_owner(&pp->created, 1);
-        runqput(pp, gp, true);
+        if (runqput(pp, gp, true)) {
+            if (likely(sched.main_started))
+                wakep_soft();
+            return;
+        }
     } else {
         add_relaxed(&sched.foreign_created, 1); /* a statistic */
         lock(&sched.lock);

@@ -184,7 +184,10 @@ static always_inline void ready(struct g *gp, bool next)
     struct m *mp = getm();
     struct p *pp = mp != NULL ? mp->p : NULL;
     if (likely(pp != NULL)) {
-        runqput(pp, gp, next);
+        if (likely(runqput(pp, gp, next))) {
+            wakep_soft();
+            return;
+        }
     } else {
         lock(&sched.lock);
         globrunqput_locked(gp);

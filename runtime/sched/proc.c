@@ -18,6 +18,13 @@
  * the sleeper finds the work. A thread that stops spinning because it found work wakes another
  * (resetspinning), for there may be more where that came from. test/litmus models this.
  *
+ * One case is milder: a goroutine that is the only one queued, in runnext (wakep_soft). Mostly the one
+ * that made it ready parks within a microsecond and the P runs it itself; a thread woken for it finds
+ * nothing and sleeps again, which at full speed of two goroutines that talk to each other doubled the
+ * cost of a round trip. So after a search that found nothing such wake-ups are spaced, up to half a
+ * millisecond; one that found something ends that. What is skipped is not lost: the owner runs it,
+ * or sysmon, which looks at least every millisecond, wakes a thread for it.
+ *
  * The same for a P that is given back with the global queue (under sched.lock) and for timers: who
  * adds an earlier timer looks at lastpoll and poll_until after publishing timers_when; the M that
  * goes to sleep publishes poll_until before it looks at all timers_when again.
@@ -85,6 +92,35 @@ void wakep(void)
         return;
     }
     startm(pp, true);
+}
+
+enum { SOFT_GAP_MIN = 50000, SOFT_GAP_MAX = 1 << 20 }; /* ticks: about 20 us and 400 us */
+
+void wakep_soft(void)
+{
+    if (likely(load_seqcst(&sched.npidle) == 0) || load_seqcst(&sched.nmspinning) != 0)
+        return;
+    uint64_t gap = load_relaxed(&sched.soft_wake_gap);
+    if (gap != 0 && !LOAM_TORTURE) {
+        uint64_t now = arch_ticks();
+        if (now - load_relaxed(&sched.soft_wake_ticks) < gap)
+            return;
+        store_relaxed(&sched.soft_wake_ticks, now);
+    }
+    wakep();
+}
+
+/* A spinning thread has found work, or has not. Heuristics: lost updates do no harm. */
+static void soft_wake_feedback(bool found)
+{
+    uint64_t gap = load_relaxed(&sched.soft_wake_gap);
+    if (found) {
+        if (gap != 0)
+            store_relaxed(&sched.soft_wake_gap, 0);
+    } else if (gap < SOFT_GAP_MAX) {
+        store_relaxed(&sched.soft_wake_gap, gap != 0 ? 2 * gap : SOFT_GAP_MIN);
+        store_relaxed(&sched.soft_wake_ticks, arch_ticks());
+    }
 }
 
 /* ---- The sleeper that waits for timers -------------------------------------------------------- */
@@ -252,10 +288,13 @@ static struct g *findRunnable(struct m *mp, bool *inherit)
                 add_seqcst(&sched.nmspinning, 1);
             }
             gp = stealWork(mp, inherit, &retry);
-            if (gp != NULL)
+            if (gp != NULL) {
+                soft_wake_feedback(true);
                 return gp;
+            }
             if (retry)
                 continue;
+            soft_wake_feedback(false);
         }
 
         /* Give the P back, unless something came in meanwhile. */
@@ -369,6 +408,24 @@ void schedule(struct m *mp)
     }
 }
 
+/* ---- The world outside --------------------------------------------------------------------------- */
+
+void external_begin(void)
+{
+    /* seqcst: visible before whatever sleeps after it calls checkdead (under sched.lock) */
+    add_seqcst(&sched.external, 1);
+}
+
+void external_end(void)
+{
+    add_seqcst(&sched.external, -1);
+}
+
+void external_threads(int n)
+{
+    add_seqcst(&sched.external_threads, n);
+}
+
 /* ---- Deadlock ---------------------------------------------------------------------------------- */
 
 /* Called when an M goes to sleep for good: is there anybody left who could wake a goroutine? */
@@ -386,7 +443,7 @@ void checkdead_locked(void)
             return;
     /* Threads that the program made itself may wake goroutines too. */
     int threads = os_thread_count();
-    if (threads > sched.mcount + (sched.sysmon_handle != 0))
+    if (threads > sched.mcount + (sched.sysmon_handle != 0) + load_relaxed(&sched.external_threads))
         return;
     unlock(&sched.lock);
     throw_all = true;

@@ -51,13 +51,13 @@ static bool runqputslow(struct p *pp, struct g *gp, uint32_t h)
     return true;
 }
 
-void runqput(struct p *pp, struct g *gp, bool next)
+bool runqput(struct p *pp, struct g *gp, bool next)
 {
     if (unlikely(debug.dst_on)) {
         lock(&sched.lock);
         globrunqput_locked(gp);
         unlock(&sched.lock);
-        return;
+        return false;
     }
     if (LOAM_TORTURE && next && choose(2) == 0)
         next = false;
@@ -71,7 +71,7 @@ void runqput(struct p *pp, struct g *gp, bool next)
             gp = xchg_seqcst(&pp->runnext, gp); /* (3) above */
         }
         if (gp == NULL)
-            return;
+            return load_relaxed(&pp->runqhead) == load_relaxed(&pp->runqtail);
         published = true;
     }
     for (;;) {
@@ -83,10 +83,10 @@ void runqput(struct p *pp, struct g *gp, bool next)
                 store_release(&pp->runqtail, t + 1); /* (1) above */
             else
                 store_seqcst(&pp->runqtail, t + 1); /* (1) and (3) above */
-            return;
+            return false;
         }
         if (runqputslow(pp, gp, h))
-            return;
+            return false;
     }
 }
 
@@ -158,10 +158,11 @@ static uint32_t runqgrab(struct p *victim, struct p *pp, uint32_t tail, bool ste
                 return 0;
             if (load_relaxed(&victim->status) == P_running && !LOAM_TORTURE) {
                 /* It was made ready a moment ago and mostly runs in less time than moving it to
-                 * another cache takes: give the owner a chance. */
+                 * another cache takes: leave it to an owner that keeps on switching. */
+                uint64_t before = load_relaxed(&victim->schedules);
                 for (int i = 0; i < 60; i++)
                     arch_pause();
-                if (load_relaxed(&victim->runnext) != next)
+                if (load_relaxed(&victim->schedules) != before)
                     return 0;
             }
             if (!cas_acqrel(&victim->runnext, next, NULL)) /* acquire as in runqget */

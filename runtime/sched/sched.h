@@ -246,6 +246,10 @@ uint32_t choose(uint32_t n);
 void external_begin(void);
 void external_end(void);
 
+/* Counts threads of this library that wake goroutines only within external_begin and _end: the
+ * process having more threads than known ones is no deadlock either. */
+void external_threads(int n);
+
 /* Tells the threads that sleep that a timer became due earlier than they know. `when` in nanotime. */
 void wake_for_timer(int64_t when);
 

@@ -42,10 +42,12 @@ struct schedt {
     int64_t poll_until; /* deadline of that M, 0: none */
     uint32_t pollkey;   /* its futex: 1 = wake up */
     uint64_t goidgen;
+    uint64_t soft_wake_ticks, soft_wake_gap; /* wakep_soft in proc.c */
     int64_t coarse_now;       /* the clock as sysmon last saw it: good to about 10 ms */
     uint64_t foreign_created; /* goroutines started by foreign threads */
     uint64_t retired_created, retired_ended, retired_schedules; /* of Ps that are gone */
     int32_t external; /* goroutines that something outside will wake */
+    int32_t external_threads;
     uint64_t handoffs, unannounced, stws;
     uint64_t foreign_edges[EDGE_COUNT]; /* transitions taken on foreign threads */
     uint32_t sysmonwait;                /* sysmon sleeps until work comes */
@@ -146,7 +148,8 @@ static always_inline bool caspstatus(struct p *pp, uint32_t from, uint32_t to)
 }
 
 /* ---- runq.c ---- */
-void runqput(struct p *pp, struct g *gp, bool next);
+/* True if gp is now the only one on pp's queues, in runnext. */
+bool runqput(struct p *pp, struct g *gp, bool next);
 struct g *runqget(struct p *pp, bool *inherit_time);
 bool runqempty(struct p *pp);
 struct g *runqsteal(struct p *pp, struct p *victim, bool steal_next);
@@ -160,6 +163,7 @@ uint32_t runqlen(struct p *pp);
 void schedule(struct m *mp);
 bool time_to_look_global(struct p *pp);
 bool timers_due(struct p *pp);
+void wakep_soft(void);
 void checkdead_locked(void);
 void poll_break(void);
 

@@ -1,6 +1,6 @@
 /* sysmon: a thread without M and P that looks after those that run.
  *
- * Every 20 us, doubling to 10 ms while it finds nothing to do, it
+ * Every 20 us, doubling to 1 ms while it finds nothing to do, it
  *  - retakes Ps from blocking calls that last longer than one of its rounds, if there is work for
  *    them (immediately otherwise not: the call mostly returns soon and finds its P);
  *  - asks goroutines that run for longer than their slice into the scheduler: 10 ms, or 1 ms while
@@ -20,7 +20,7 @@
 
 enum {
     SLEEP_MIN_US = 20,
-    SLEEP_MAX_US = 10000,
+    SLEEP_MAX_US = 1000,         /* Go: 10 ms; but see wakep_soft in proc.c, and the 1 ms slice */
     SLICE_NS = 10000000,         /* as in Go */
     SLICE_CONTENDED_NS = 1000000 /* with someone waiting */
 };
@@ -109,6 +109,8 @@ static bool retake(int64_t now)
         uint32_t status = load_acquire(&pp->status);
         if (status == P_running || status == P_syscall)
             look_at_running(pp, now);
+        if (load_relaxed(&sched.npidle) != 0 && !runqempty(pp))
+            wakep(); /* wakep_soft may have left it to us */
         if (status == P_syscall)
             any |= look_at_syscall(pp, now);
     }

@@ -66,7 +66,7 @@ static bool is_entry(const char *name)
 
 static bool is_runtime_file(const char *file)
 {
-    static const char *const folders[] = {"sched", "chan", "sync", "time", "base",
+    static const char *const folders[] = {"sched", "chan", "sync", "time",  "base",
                                           "lock",  "boot", "mem",  "stack", "os"};
     const char *at = file != NULL ? strstr(file, "/runtime/") : NULL;
     if (at == NULL)
@@ -92,7 +92,7 @@ static int skip_runtime(const uintptr_t *pcs, int n, bool first_is_return)
         bool more = true;
         while (more) {
             if (e.function != NULL && strncmp(e.function, "loam_", 5) == 0)
-                public = i;
+            public = i;
             more = symtab_outer(&e);
         }
         if (e.file != NULL && !is_runtime_file(e.file))
