@@ -33,8 +33,11 @@ void os_signal_remove(int sig, os_handler *fn)
     int saved = errno;
     struct sigaction current;
     if (sigaction(sig, NULL, &current) == 0 && (current.sa_flags & SA_SIGINFO) &&
-        current.sa_sigaction == fn)
-        signal(sig, SIG_DFL);
+        current.sa_sigaction == fn) {
+        /* not signal(): it would leave SA_RESTART and a mask behind */
+        struct sigaction none = {.sa_handler = SIG_DFL};
+        (void)sigaction(sig, &none, NULL);
+    }
     errno = saved;
 }
 
