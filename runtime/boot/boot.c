@@ -182,10 +182,13 @@ int loam_run_version(int (*fn)(int, char **), int argc, char **argv, int version
     int err = boot(NULL, version, true);
     unlock(&life_lock);
     int result = 0;
-    if (err == 0)
+    bool booted = err == 0;
+    if (booted)
         err = sched_run_main(fn, argc, argv, &result);
     if (err != 0) {
         print_fd(2, "loam: cannot start: %s\n", error_noted());
+        if (booted) /* no memory for main: nothing runs yet, so that this does not wait */
+            (void)loam_stop(-1);
         return RUN_FAILED;
     }
     if (loam_stop(RUN_STOP_NS) == -EBUSY)
