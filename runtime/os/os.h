@@ -26,7 +26,8 @@ void *os_mem_map_wiped_on_fork(size_t size);
 
 /* ---- Threads (thread.c) -------------------------------------------------------------------- */
 
-/* Starts a thread whose signal mask is *mask (NULL: the caller's). stack_size 0: the default. */
+/* Starts a thread whose signal mask is *mask (NULL: the caller's). stack_size 0: the default.
+ * *handle is set before fn is called. The caller takes no signal meanwhile. */
 int os_thread_start(void (*fn)(void *), void *arg, const char *name, size_t stack_size,
                     const sigset_t *mask, uintptr_t *handle);
 /* Waits for its end. */

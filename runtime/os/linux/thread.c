@@ -1,6 +1,7 @@
 /* Threads, CPUs and what /proc and cgroups say of them. */
 #include "os/os.h"
 
+#include "base/atomic.h"
 #include "base/print.h"
 
 #include <dirent.h>
@@ -17,6 +18,8 @@
 struct start {
     void (*fn)(void *);
     void *arg;
+    uintptr_t *handle;
+    sigset_t mask;
     char name[16];
 };
 
@@ -24,7 +27,10 @@ static void *thread_main(void *p)
 {
     struct start s = *(struct start *)p;
     free(p);
+    /* relaxed: the same value as the creator stores; whoever met this thread shall find it there */
+    store_relaxed(s.handle, (uintptr_t)pthread_self());
     (void)prctl(PR_SET_NAME, s.name);
+    pthread_sigmask(SIG_SETMASK, &s.mask, NULL);
     s.fn(s.arg);
     return NULL;
 }
@@ -32,32 +38,37 @@ static void *thread_main(void *p)
 int os_thread_start(void (*fn)(void *), void *arg, const char *name, size_t stack_size,
                     const sigset_t *mask, uintptr_t *handle)
 {
+    int saved = errno;
     struct start *s = malloc(sizeof *s);
-    if (s == NULL)
+    if (s == NULL) {
+        errno = saved;
         return -ENOMEM;
-    *s = (struct start){.fn = fn, .arg = arg};
+    }
+    *s = (struct start){.fn = fn, .arg = arg, .handle = handle};
     print_buf(s->name, sizeof s->name, "%s", name);
     pthread_attr_t attr;
     pthread_attr_init(&attr);
     int err = 0;
     if (stack_size != 0)
         err = pthread_attr_setstacksize(&attr, stack_size);
-    sigset_t former;
-    /* The new thread inherits the mask: set it here, so that no signal finds it unmasked. */
-    if (mask != NULL)
-        pthread_sigmask(SIG_SETMASK, mask, &former);
+    /* The new thread inherits the mask and must not take a signal before it has its own; the calling
+     * thread, which may be one of the program's or sysmon, must not take any that it blocks. So
+     * nothing is delivered to either meanwhile, and the new thread sets its mask itself. */
+    sigset_t all, former;
+    sigfillset(&all);
+    pthread_sigmask(SIG_SETMASK, &all, &former);
+    s->mask = mask != NULL ? *mask : former;
     pthread_t thread;
     if (err == 0)
         err = pthread_create(&thread, &attr, thread_main, s);
-    if (mask != NULL)
-        pthread_sigmask(SIG_SETMASK, &former, NULL);
+    pthread_sigmask(SIG_SETMASK, &former, NULL);
     pthread_attr_destroy(&attr);
-    if (err != 0) {
+    if (err == 0)
+        store_relaxed(handle, (uintptr_t)thread);
+    else
         free(s);
-        return -err;
-    }
-    *handle = (uintptr_t)thread;
-    return 0;
+    errno = saved;
+    return -err;
 }
 
 void os_thread_join(uintptr_t handle)
