@@ -101,12 +101,15 @@ int sched_start(const struct life_config *config)
         goto fail;
     }
     err = sysmon_start();
+    if (err == 0 && !config->run_mode)
+        err = newm_first();
     if (err != 0)
         goto fail;
     store_release(&sched.started, 1);
     store_release(alive_page, 1);
     return 0;
 fail:
+    sysmon_stop();
     free_all();
     return err;
 }

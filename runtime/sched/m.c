@@ -5,11 +5,13 @@
  * except those whose wired goroutine ended. */
 #include "sched/sched_int.h"
 
+#include "base/print.h"
 #include "base/rand.h"
 #include "os/os.h"
 #include "sched/needs.h"
 #include "sched/sanitizer.h"
 
+#include <errno.h>
 #include <string.h>
 
 static void mstart(void *arg);
@@ -90,32 +92,39 @@ static void mstart(void *arg)
     m_end(mp, true);
 }
 
-static void newm(struct p *pp, bool spinning)
+/* Makes an M and its thread; 0 or -errno. On failure the M stays on allm, without a thread. */
+static int newm_try(struct p *pp, bool spinning)
 {
     struct m *mp = m_new();
     if (mp == NULL)
-        throw("out of memory: cannot make a thread's m");
+        return -ENOMEM;
     mp->nextp = pp;
     mp->spinning = spinning;
     char name[16];
-    static const char base[] = "loam-m";
-    memcpy(name, base, sizeof base);
-    int n = mp->id, at = sizeof base - 1;
-    char digits[12];
-    int len = 0;
-    do
-        digits[len++] = (char)('0' + n % 10);
-    while ((n /= 10) != 0);
-    while (len > 0 && at < (int)sizeof name - 1)
-        name[at++] = digits[--len];
-    name[at] = '\0';
-    uintptr_t handle;
-    int err = os_thread_start(mstart, mp, name, 0, &sched.mask, &handle);
+    print_buf(name, sizeof name, "loam-m%d", mp->id);
+    return os_thread_start(mstart, mp, name, 0, &sched.mask, &mp->handle);
+}
+
+static void newm(struct p *pp, bool spinning)
+{
+    int err = newm_try(pp, spinning);
     if (err != 0)
         throwf("failed to create new OS thread (have %d already): %s; ulimit -u or the cgroup's "
                "pids.max may be the limit",
                sched.mcount, strerror(-err));
-    mp->handle = handle;
+}
+
+/* The first M of an embedded runtime, without a P: a system that has no thread for it is an error
+ * of the start, not of the first goroutine, which could only die of it. */
+int newm_first(void)
+{
+    int err = newm_try(NULL, false);
+    if (err != 0)
+        return error_note(err,
+                          "cannot start a thread: %s; ulimit -u, ulimit -v or the cgroup's "
+                          "pids.max may be the limit",
+                          strerror(-err));
+    return 0;
 }
 
 /* Gives pp (NULL: any idle one) to an idle or new M. spinning: the caller has counted it in

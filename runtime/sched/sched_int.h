@@ -193,6 +193,7 @@ struct m *m_new(void);
 void m_free(struct m *mp);
 void m_begin(struct m *mp, bool own_thread);
 void m_end(struct m *mp, bool own_thread);
+int newm_first(void); /* 0 or -errno with a noted text */
 void startm(struct p *pp, bool spinning);
 bool stopm(struct m *mp); /* false: leave */
 void handoffp(struct p *pp);
