@@ -26,7 +26,7 @@ static const struct command commands[] = {
     {"pcln", "add the table of functions and lines to a linked file", pcln_main, true},
 };
 
-#define HELP_LAYOUT "header-col=0,rmargin=90"
+#define HELP_LAYOUT "header-col=0,long-opt-col=2,rmargin=90"
 
 #define STRING(x) #x
 #define VERSION_STRING(a, b, c) STRING(a) "." STRING(b) "." STRING(c)
@@ -36,15 +36,46 @@ const char *tool_version(void)
     return VERSION_STRING(LOAM_VERSION_MAJOR, LOAM_VERSION_MINOR, LOAM_VERSION_PATCH);
 }
 
+enum { KEY_USAGE = 0x1000 };
+
+/* --help and its kin for every parser: argp's own knows no -h. */
+static error_t parse_help(int key, char *arg, struct argp_state *state)
+{
+    (void)arg;
+    switch (key) {
+    case 'h':
+        argp_state_help(state, state->out_stream, ARGP_HELP_STD_HELP);
+        return 0;
+    case KEY_USAGE:
+        argp_state_help(state, state->out_stream, ARGP_HELP_USAGE | ARGP_HELP_EXIT_OK);
+        return 0;
+    default:
+        return ARGP_ERR_UNKNOWN;
+    }
+}
+
 void tool_parse(const struct argp *argp, int argc, char **argv, unsigned flags, int usage_status,
                 void *input)
 {
+    static const struct argp_option options[] = {
+        {"help", 'h', NULL, 0, "Explain this", -1},
+        {"usage", KEY_USAGE, NULL, OPTION_HIDDEN, NULL, -1}, /* argp's messages name it */
+        {0},
+    };
+    static const struct argp help = {.options = options, .parser = parse_help};
+    struct argp_child children[8] = {0};
+    struct argp whole = *argp;
+    size_t n = 0;
+    for (; argp->children != NULL && argp->children[n].argp != NULL && n < nelem(children) - 2; n++)
+        children[n] = argp->children[n];
+    children[n].argp = &help;
+    whole.children = children;
+
     /* argp takes the layout of its help from the environment only. Headings at the margin: the
      * manual page is made from the help. Taken back, for the programs that we start. */
-    bool ours = setenv("ARGP_HELP_FMT", HELP_LAYOUT, 0) == 0 &&
-                strcmp(getenv("ARGP_HELP_FMT"), HELP_LAYOUT) == 0;
+    bool ours = getenv("ARGP_HELP_FMT") == NULL && setenv("ARGP_HELP_FMT", HELP_LAYOUT, 1) == 0;
     argp_err_exit_status = usage_status;
-    argp_parse(argp, argc, argv, flags, NULL, input);
+    argp_parse(&whole, argc, argv, flags | ARGP_NO_HELP, NULL, input);
     if (ours)
         unsetenv("ARGP_HELP_FMT");
 }
@@ -101,7 +132,7 @@ static int help_main(int argc, char **argv)
         return STATUS_USAGE;
     }
     if (argc < 2 || strcmp(argv[1], "help") == 0 || strcmp(argv[1], "--help") == 0 ||
-        strcmp(argv[1], "-?") == 0) {
+        strcmp(argv[1], "-h") == 0) {
         char *again[] = {(char *)"loam", (char *)"--help", NULL};
         return dispatch(2, again);
     }
