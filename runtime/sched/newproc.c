@@ -5,12 +5,12 @@
  * of the first-level cache. Dead goroutines keep their stack and wait on the free list of their P
  * (last in, first out: the warmest first), beyond GFREE_LOCAL_MAX on a global one.
  *
- * Stubs. A goroutine that has not run yet needs no stack: newproc makes a stub of one cache line,
+ * Embryos. A goroutine that has not run yet needs no stack: newproc makes an embryo of one cache line,
  * queues it like a G, and whoever takes it off the queue gives it a dead G's stack (gbegin). So a
  * batch of goroutines that run one after the other uses one warm stack, not a cold one each. A
- * stub is made only while the P has a dead G in reserve for each (stubs_pending < gfree_n):
+ * embryo is made only while the P has a dead G in reserve for each (embryos_pending < gfree_n):
  * otherwise newproc takes a stack at once, so that "no stack to be had" is an error of the call that
- * asked for a goroutine. Reserves are per P, stubs may be stolen: gbegin then takes a stack wherever
+ * asked for a goroutine. Reserves are per P, embryos may be stolen: gbegin then takes a stack wherever
  * one is, and as a last resort waits for one.
  *
  * allg lists every G ever made, dead ones too; it only grows until shutdown, so readers need no lock.
@@ -63,10 +63,10 @@ static struct g *gfget(struct p *pp)
     return gp;
 }
 
-/* A dead G that no stub relies on. */
+/* A dead G that no embryo relies on. */
 static struct g *gfget_unreserved(struct p *pp)
 {
-    if (pp == NULL || pp->stubs_pending < pp->gfree_n)
+    if (pp == NULL || pp->embryos_pending < pp->gfree_n)
         return gfget(pp);
     lock(&sched.lock);
     struct g *gp = sched.gfree;
@@ -138,137 +138,141 @@ static int malg(size_t stack_size, struct g **out)
 
 static void goroutine_entry(void);
 
-/* ---- Stubs --------------------------------------------------------------------------------------- */
+/* ---- Embryos --------------------------------------------------------------------------------------- */
 
-enum { STUB_CHUNK = 4096, STUBS_PER_CHUNK = STUB_CHUNK / GSTUB_SIZE - 1, STUBS_LOCAL_MAX = 1024 };
-
-struct stub_chunk {
-    struct stub_chunk *next; /* const once linked */
-    char stubs[] __attribute__((aligned(GSTUB_SIZE)));
+enum {
+    EMBRYO_CHUNK = 4096,
+    EMBRYOS_PER_CHUNK = EMBRYO_CHUNK / GEMBRYO_SIZE - 1,
+    EMBRYOS_LOCAL_MAX = 1024
 };
-static struct stub_chunk *chunks; /* allg_lock for writing, release */
 
-static struct g *stub_at(struct stub_chunk *c, int i)
+struct embryo_chunk {
+    struct embryo_chunk *next; /* const once linked */
+    char embryos[] __attribute__((aligned(GEMBRYO_SIZE)));
+};
+static struct embryo_chunk *chunks; /* allg_lock for writing, release */
+
+static struct g *embryo_at(struct embryo_chunk *c, int i)
 {
-    return (struct g *)(c->stubs + i * GSTUB_SIZE);
+    return (struct g *)(c->embryos + i * GEMBRYO_SIZE);
 }
 
-static noinline struct g *stub_get_slow(struct p *pp)
+static noinline struct g *embryo_get_slow(struct p *pp)
 {
-    if (load_relaxed(&sched.stubs) != NULL) {
+    if (load_relaxed(&sched.embryos) != NULL) {
         lock(&sched.lock);
-        for (int i = 0; i < STUBS_LOCAL_MAX / 2 && sched.stubs != NULL; i++) {
-            struct g *stub = sched.stubs;
-            store_relaxed(&sched.stubs, stub->schedlink);
-            stub->schedlink = pp->stubs;
-            pp->stubs = stub;
-            pp->stubs_n++;
+        for (int i = 0; i < EMBRYOS_LOCAL_MAX / 2 && sched.embryos != NULL; i++) {
+            struct g *embryo = sched.embryos;
+            store_relaxed(&sched.embryos, embryo->schedlink);
+            embryo->schedlink = pp->embryos;
+            pp->embryos = embryo;
+            pp->embryos_n++;
         }
         unlock(&sched.lock);
     }
-    if (pp->stubs == NULL) {
-        struct stub_chunk *c = os_mem_map(STUB_CHUNK, "loam stubs");
+    if (pp->embryos == NULL) {
+        struct embryo_chunk *c = os_mem_map(EMBRYO_CHUNK, "loam embryos");
         if (c == NULL)
             return NULL;
-        for (int i = 0; i < STUBS_PER_CHUNK; i++) {
-            struct g *stub = stub_at(c, i);
-            stub->status = G_dead;
-            stub->schedlink = pp->stubs;
-            pp->stubs = stub;
-            pp->stubs_n++;
+        for (int i = 0; i < EMBRYOS_PER_CHUNK; i++) {
+            struct g *embryo = embryo_at(c, i);
+            embryo->status = G_dead;
+            embryo->schedlink = pp->embryos;
+            pp->embryos = embryo;
+            pp->embryos_n++;
         }
         lock(&allg_lock);
         c->next = chunks;
         store_release(&chunks, c); /* release: readers without the lock see a whole chunk */
         unlock(&allg_lock);
     }
-    struct g *stub = pp->stubs;
-    pp->stubs = stub->schedlink;
-    pp->stubs_n--;
-    return stub;
+    struct g *embryo = pp->embryos;
+    pp->embryos = embryo->schedlink;
+    pp->embryos_n--;
+    return embryo;
 }
 
-static always_inline struct g *stub_get(struct p *pp)
+static always_inline struct g *embryo_get(struct p *pp)
 {
-    struct g *stub = pp->stubs;
-    if (unlikely(stub == NULL))
-        return stub_get_slow(pp);
-    pp->stubs = stub->schedlink;
-    pp->stubs_n--;
-    return stub;
+    struct g *embryo = pp->embryos;
+    if (unlikely(embryo == NULL))
+        return embryo_get_slow(pp);
+    pp->embryos = embryo->schedlink;
+    pp->embryos_n--;
+    return embryo;
 }
 
-static always_inline void stub_put(struct p *pp, struct g *stub)
+static always_inline void embryo_put(struct p *pp, struct g *embryo)
 {
-    stub->schedlink = pp->stubs;
-    pp->stubs = stub;
-    if (likely(++pp->stubs_n <= STUBS_LOCAL_MAX))
+    embryo->schedlink = pp->embryos;
+    pp->embryos = embryo;
+    if (likely(++pp->embryos_n <= EMBRYOS_LOCAL_MAX))
         return;
     lock(&sched.lock);
-    while (pp->stubs_n > STUBS_LOCAL_MAX / 2) {
-        stub = pp->stubs;
-        pp->stubs = stub->schedlink;
-        pp->stubs_n--;
-        stub->schedlink = sched.stubs;
-        store_relaxed(&sched.stubs, stub);
+    while (pp->embryos_n > EMBRYOS_LOCAL_MAX / 2) {
+        embryo = pp->embryos;
+        pp->embryos = embryo->schedlink;
+        pp->embryos_n--;
+        embryo->schedlink = sched.embryos;
+        store_relaxed(&sched.embryos, embryo);
     }
     unlock(&sched.lock);
 }
 
-void each_stub(void (*fn)(const struct g *stub, void *arg), void *arg)
+void each_embryo(void (*fn)(const struct g *embryo, void *arg), void *arg)
 {
-    for (struct stub_chunk *c = load_acquire(&chunks); c != NULL; c = c->next)
-        for (int i = 0; i < STUBS_PER_CHUNK; i++)
-            if (load_acquire(&stub_at(c, i)->status) == G_runnable)
-                fn(stub_at(c, i), arg);
+    for (struct embryo_chunk *c = load_acquire(&chunks); c != NULL; c = c->next)
+        for (int i = 0; i < EMBRYOS_PER_CHUNK; i++)
+            if (load_acquire(&embryo_at(c, i)->status) == G_runnable)
+                fn(embryo_at(c, i), arg);
 }
 
-/* A stub gets its stack: in real memory no G can be had, so this waits for one to end. */
-static noinline void no_stack(struct g *stub)
+/* An embryo gets its stack: in real memory no G can be had, so this waits for one to end. */
+static noinline void no_stack(struct g *embryo)
 {
     static uint32_t tries; /* atomic */
     if (add_relaxed(&tries, 1) > 5000)
-        throwf("no stack for goroutine %lu: %s", (unsigned long)stub->goid, error_noted());
+        throwf("no stack for goroutine %lu: %s", (unsigned long)embryo->goid, error_noted());
     lock(&sched.lock);
-    globrunqput_locked(stub);
+    globrunqput_locked(embryo);
     unlock(&sched.lock);
     os_usleep(1000);
 }
 
-/* Makes a stub a whole goroutine, on this M's P. may_map: on g0, where memory may be mapped and time
+/* Makes an embryo a whole goroutine, on this M's P. may_map: on g0, where memory may be mapped and time
  * be spent; otherwise NULL means: not here. */
-struct g *gbegin(struct m *mp, struct g *stub, bool may_map)
+struct g *gbegin(struct m *mp, struct g *embryo, bool may_map)
 {
     struct p *pp = mp->p;
     if (unlikely(pp->gfree == NULL && !may_map))
         return NULL;
     struct g *gp = gfget(pp);
     if (unlikely(gp == NULL && malg(sched.stack_size, &gp) != 0)) {
-        no_stack(stub);
+        no_stack(embryo);
         return NULL;
     }
     sanitizer_g_new(gp);
-    gp->goid = stub->goid;
-    gp->fn = stub->fn;
-    gp->arg = stub->arg;
-    gp->parent = stub->parent;
-    gp->gopc = stub->gopc;
+    gp->goid = embryo->goid;
+    gp->fn = embryo->fn;
+    gp->arg = embryo->arg;
+    gp->parent = embryo->parent;
+    gp->gopc = embryo->gopc;
     gp->waitreason = WAIT_none;
     gp->traceseq = 0;
     arch_prepare(&gp->sched, gp->stack.hi, goroutine_entry);
     /* one goroutine goes on in another place: no transition. release as in casgstatus */
     store_release(&gp->status, G_runnable);
-    store_release(&stub->status, G_dead);
-    pp->stubs_pending--;
-    stub_put(pp, stub);
+    store_release(&embryo->status, G_dead);
+    pp->embryos_pending--;
+    embryo_put(pp, embryo);
     return gp;
 }
 
 void gs_free(void)
 {
-    for (struct stub_chunk *c = chunks, *next; c != NULL; c = next) {
+    for (struct embryo_chunk *c = chunks, *next; c != NULL; c = next) {
         next = c->next;
-        os_mem_unmap(c, STUB_CHUNK);
+        os_mem_unmap(c, EMBRYO_CHUNK);
     }
     chunks = NULL;
     /* the memory goes with the stacks */
@@ -407,19 +411,19 @@ int newproc(void (*fn)(void *), void *arg, const void *copy, size_t copy_size, c
     }
     struct p *pp = mp != NULL ? mp->p : NULL;
 
-    /* TSan must see a goroutine begin where it was started: no stubs there. */
+    /* TSan must see a goroutine begin where it was started: no embryos there. */
     bool plain = parent != NULL && parent->locals == NULL && copy == NULL && name == NULL &&
                  stack_size == 0 && !LOAM_TSAN;
-    if (likely(plain && pp != NULL && pp->stubs_pending < pp->gfree_n)) {
-        struct g *stub = stub_get(pp);
-        if (likely(stub != NULL)) {
-            stub->goid = goid_next(pp);
-            stub->fn = fn;
-            stub->arg = arg;
-            stub->parent = parent->goid;
-            stub->gopc = callerpc;
-            pp->stubs_pending++;
-            enqueue_new(pp, stub);
+    if (likely(plain && pp != NULL && pp->embryos_pending < pp->gfree_n)) {
+        struct g *embryo = embryo_get(pp);
+        if (likely(embryo != NULL)) {
+            embryo->goid = goid_next(pp);
+            embryo->fn = fn;
+            embryo->arg = arg;
+            embryo->parent = parent->goid;
+            embryo->gopc = callerpc;
+            pp->embryos_pending++;
+            enqueue_new(pp, embryo);
             return 0;
         }
     }

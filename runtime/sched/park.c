@@ -40,7 +40,7 @@ static always_inline struct g *successor(struct m *mp, struct g *gp, bool *inher
     if (next == NULL)
         return NULL;
     struct g *whole = next;
-    if (is_stub(next))
+    if (is_embryo(next))
         whole = gbegin(mp, next, false);
     else if (unlikely(next->lockedm != NULL))
         whole = NULL;

@@ -376,7 +376,7 @@ void schedule(struct m *mp)
                 break;
             if (mp->spinning)
                 resetspinning(mp);
-            if (is_stub(gp)) {
+            if (is_embryo(gp)) {
                 gp = gbegin(mp, gp, true);
                 if (unlikely(gp == NULL))
                     continue;

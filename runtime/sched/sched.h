@@ -49,7 +49,7 @@ struct golocals; /* labels and local values: locals.c */
 /* A goroutine. It lies at the top of its own stack's slot, so that a parked goroutine costs one
  * page; the memory of a dead one stays a valid struct g until the runtime stops.
  *
- * The first cache line is all that there is of a goroutine that waits for its first run: a stub,
+ * The first cache line is all that there is of a goroutine that waits for its first run: an embryo,
  * told by sched.sp == 0, see newproc.c. */
 struct g {
     struct gobuf sched;   /* owner: itself while it switches away; const while parked */
@@ -61,7 +61,7 @@ struct g {
     void *arg;
     uint64_t parent; /* goid of its creator */
     uintptr_t gopc;  /* where it was created */
-    /* ---- a stub ends here ---- */
+    /* ---- an embryo ends here ---- */
     struct m *m;        /* owner M: the M that runs it, or NULL */
     void *param;        /* for upper floors: the waker leaves a message, before goready */
     int64_t waitsince;  /* owner: itself; about when it parked (sched.coarse_now) */
@@ -78,8 +78,8 @@ struct g {
     void *fake_stack;        /* sanitizers: ASan's fake stack while switched away */
     uint32_t valgrind_id;
 };
-enum { GSTUB_SIZE = 64 };
-_Static_assert(offsetof(struct g, m) == GSTUB_SIZE, "a stub is the first cache line of a g");
+enum { GEMBRYO_SIZE = 64 };
+_Static_assert(offsetof(struct g, m) == GEMBRYO_SIZE, "an embryo is the first cache line of a g");
 
 /* A thread of the runtime. */
 struct m {
@@ -138,9 +138,9 @@ struct p {
     uint64_t goid_next, goid_end; /* owner M: goroutine numbers at hand */
     struct g *gfree;              /* owner M: dead goroutines with default stacks */
     int gfree_n;
-    struct g *stubs; /* owner M: unused stubs */
-    int stubs_n;
-    int stubs_pending;                  /* owner M: made here minus begun here; may be negative */
+    struct g *embryos; /* owner M: unused embryos */
+    int embryos_n;
+    int embryos_pending;                /* owner M: made here minus begun here; may be negative */
     uint64_t traceseq;                  /* owner M */
     uint64_t clock_ticks;               /* owner M: when the clock was last read for timers */
     uint64_t schedules, created, ended; /* owner M writes, all read */

@@ -28,7 +28,7 @@ struct schedt {
     struct gqueue runq;  /* the global queue */
     struct g *gfree;     /* dead Gs with default stacks; a look without the lock is relaxed */
     struct g *gfree_odd; /* dead Gs with others */
-    struct g *stubs;     /* unused stubs; a look without the lock is relaxed */
+    struct g *embryos;   /* unused embryos; a look without the lock is relaxed */
     int32_t stopwait;    /* Ps that still have to stop */
     struct m *mdead;     /* Ms whose threads ended or are ending: joined at stop */
 
@@ -175,14 +175,14 @@ void goexit_switch(struct m *mp, struct g *gp, void (*hook)(struct m *, struct g
 
 /* ---- newproc.c ---- */
 _Noreturn void goexit_current(void);
-void gs_free(void);                                           /* all of them, at shutdown */
-struct g *gbegin(struct m *mp, struct g *stub, bool may_map); /* NULL: no stack for it now */
-static always_inline bool is_stub(const struct g *gp)
+void gs_free(void);                                             /* all of them, at shutdown */
+struct g *gbegin(struct m *mp, struct g *embryo, bool may_map); /* NULL: no stack for it now */
+static always_inline bool is_embryo(const struct g *gp)
 {
     return gp->sched.sp == 0;
 }
-/* Every stub that waits for its first run. */
-void each_stub(void (*fn)(const struct g *stub, void *arg), void *arg);
+/* Every embryo that waits for its first run. */
+void each_embryo(void (*fn)(const struct g *embryo, void *arg), void *arg);
 extern struct g *allg; /* list by alllink; atomic, only grows */
 int newproc_main(int (*fn)(int, char **), int argc, char **argv);
 extern int main_result;

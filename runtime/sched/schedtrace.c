@@ -28,15 +28,15 @@ int64_t goroutines_alive(void)
     return (int64_t)n;
 }
 
-static void count_stub(const struct g *stub, void *n)
+static void count_embryo(const struct g *embryo, void *n)
 {
-    (void)stub;
+    (void)embryo;
     ++*(uint64_t *)n;
 }
 
-static void print_stub(const struct g *stub, void *p)
+static void print_embryo(const struct g *embryo, void *p)
 {
-    pr(p, "  G%lu: status=%u() m=nil lockedm=nil\n", (unsigned long)stub->goid, G_runnable);
+    pr(p, "  G%lu: status=%u() m=nil lockedm=nil\n", (unsigned long)embryo->goid, G_runnable);
 }
 
 static void print_states(struct printer *p, long ms)
@@ -49,7 +49,7 @@ static void print_states(struct printer *p, long ms)
     uint64_t n[16] = {0};
     for (struct g *gp = load_acquire(&allg); gp != NULL; gp = gp->alllink)
         n[load_relaxed(&gp->status) & 15]++;
-    each_stub(count_stub, &n[G_runnable]);
+    each_embryo(count_embryo, &n[G_runnable]);
     pr(p, "GSTATES %ldms:", ms);
     for (size_t i = 0; i < nelem(states); i++)
         pr(p, " %s=%lu", states[i].name, (unsigned long)n[states[i].status]);
@@ -107,7 +107,7 @@ static void print_detail(struct printer *p)
         else
             pr(p, " lockedm=nil\n");
     }
-    each_stub(print_stub, p);
+    each_embryo(print_embryo, p);
 }
 
 void schedtrace(bool detail)

@@ -187,13 +187,13 @@ static void p_retire(struct p *pp)
         store_relaxed(&sched.gfree, gp);
     }
     pp->gfree_n = 0;
-    while (pp->stubs != NULL) {
-        struct g *stub = pp->stubs;
-        pp->stubs = stub->schedlink;
-        stub->schedlink = sched.stubs;
-        store_relaxed(&sched.stubs, stub);
+    while (pp->embryos != NULL) {
+        struct g *embryo = pp->embryos;
+        pp->embryos = embryo->schedlink;
+        embryo->schedlink = sched.embryos;
+        store_relaxed(&sched.embryos, embryo);
     }
-    pp->stubs_n = pp->stubs_pending = 0;
+    pp->embryos_n = pp->embryos_pending = 0;
     unlock(&sched.lock);
     /* its counters go on in the sums: it starts from zero if it comes back */
     add_relaxed(&sched.retired_created, pp->created);

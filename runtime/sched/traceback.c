@@ -218,13 +218,13 @@ static void print_other(struct printer *p, const struct g *gp)
     print_created(p, gp);
 }
 
-static void print_stub(const struct g *stub, void *p)
+static void print_embryo(const struct g *embryo, void *p)
 {
-    pr(p, "\ngoroutine %lu [runnable]:\n", (unsigned long)stub->goid);
+    pr(p, "\ngoroutine %lu [runnable]:\n", (unsigned long)embryo->goid);
     struct symtab_entry e;
-    look_up((uintptr_t)stub->fn, false, &e);
-    print_frame(p, &e, (uintptr_t)stub->fn);
-    print_created(p, stub);
+    look_up((uintptr_t)embryo->fn, false, &e);
+    print_frame(p, &e, (uintptr_t)embryo->fn);
+    print_created(p, embryo);
 }
 
 /* ---- All ---------------------------------------------------------------------------------------- */
@@ -235,7 +235,7 @@ void dump_goroutines(int fd, const struct g *first)
     for (struct g *gp = load_acquire(&allg); gp != NULL; gp = gp->alllink)
         if (gp != first)
             print_other(&p, gp);
-    each_stub(print_stub, &p);
+    each_embryo(print_embryo, &p);
     pr_flush(&p);
 }
 
