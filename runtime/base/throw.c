@@ -5,6 +5,7 @@
 #include "base/throw.h"
 
 #include "base/atomic.h"
+#include "base/needs.h"
 #include "base/print.h"
 
 #include <stdarg.h>

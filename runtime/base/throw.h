@@ -19,7 +19,4 @@ _Noreturn void panic_text(const char *text);
 int error_note(int err, const char *format, ...) __attribute__((format(printf, 2, 3)));
 const char *error_noted(void);
 
-/* Bound from above (stack/): prints the dying goroutine and, if wanted, the others. */
-void throw_traceback(int fd);
-
 #endif

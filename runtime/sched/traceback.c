@@ -12,6 +12,7 @@
  * may be torn, but every read is of memory that stays mapped. */
 #include "sched/sched_int.h"
 
+#include "base/needs.h"
 #include "base/print.h"
 #include "os/os.h"
 #include "stack/symtab.h"

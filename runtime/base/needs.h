@@ -1,0 +1,9 @@
+/* What base/ needs from the floors above; the linker binds it. */
+#ifndef BASE_NEEDS_H
+#define BASE_NEEDS_H
+
+/* sched/: prints the dying goroutine and, where that is wanted, all others; writes out the event
+ * trace. On whatever stack and thread; no malloc. */
+void throw_traceback(int fd);
+
+#endif
