@@ -191,6 +191,7 @@ static struct loam_context *context_new(struct loam_context *parent)
     ring_init(&c->children);
     ring_init(&c->waiters);
     ring_init(&c->gwaiters);
+    ring_init(&c->sleepers);
     ring_init(&c->sibling);
     return c;
 }
@@ -324,20 +325,29 @@ void loam_context_cancel(struct loam_context *ctx, int cause)
         context_cancel(ctx, -ECANCELED, cause < 0 ? cause : -ECANCELED);
 }
 
+/* What waited went with the runtime, its stacks and its timers: returns the references that it had. */
+static uint64_t context_forget_goroutines(struct loam_context *c)
+{
+    struct ring sleepers;
+    ring_init(&sleepers);
+    lock(&c->lock);
+    uint64_t refs = c->ngwaiters + (c->timer_ref ? 1 : 0);
+    c->ngwaiters = 0;
+    c->timer_ref = false;
+    ring_init(&c->gwaiters);
+    ring_join(&sleepers, &c->sleepers);
+    unlock(&c->lock);
+    context_free_sleepers(&sleepers);
+    return refs;
+}
+
 void loam_context_free(struct loam_context *ctx)
 {
     if (!context_cancellable(ctx))
         return;
     uint64_t refs = 1; /* the handle's */
-    if (context_stale(ctx)) {
-        /* What waited went with the runtime: its stacks, its timers. */
-        lock(&ctx->lock);
-        refs += ctx->ngwaiters + (ctx->timer_ref ? 1 : 0);
-        ctx->ngwaiters = 0;
-        ctx->timer_ref = false;
-        ring_init(&ctx->gwaiters);
-        unlock(&ctx->lock);
-    }
+    if (context_stale(ctx))
+        refs += context_forget_goroutines(ctx);
     context_cancel(ctx, -ECANCELED, -ECANCELED);
     context_unref_n(ctx, refs);
 }

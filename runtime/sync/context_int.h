@@ -26,7 +26,8 @@ struct loam_context {
     struct ring children;     /* not yet cancelled; each counts as a reference on the child */
     struct ring waiters;      /* on threads' stacks, or objects: see context_waiter */
     struct ring gwaiters;     /* on goroutines' stacks: gone when the runtime stops */
-    uint64_t ngwaiters;       /* how many are registered, called or not */
+    struct ring sleepers;     /* goroutines in loam_context_sleep: their timers */
+    uint64_t ngwaiters;       /* references of both, called or not */
     struct loam_timer *timer; /* of its own deadline */
     bool timer_ref;           /* the timer holds a reference */
 
@@ -53,6 +54,8 @@ static inline bool context_stale(const struct loam_context *c)
 
 /* context_wait.c: calls those that wait on c, which is done. */
 void context_fire(struct loam_context *c);
+/* context_wait.c: frees the timers of a list of sleepers that were abandoned. */
+void context_free_sleepers(struct ring *sleepers);
 
 /* context.c: sets err and cause on c and all its descendants that are not done. The caller holds a
  * reference on c. */

@@ -21,6 +21,7 @@
 #include "sched/sched.h"
 #include "sync/parker_int.h"
 
+#include <loam/chan.h>
 #include <loam/time.h>
 
 struct loam_context_after {
@@ -172,9 +173,53 @@ static int thread_sleep(struct loam_context *ctx, int64_t ns)
     return context_wait_end(&s.cw) ? loam_context_err(ctx) : 0;
 }
 
-static void nothing(struct context_waiter *w)
+/* A goroutine that sleeps on a context. The object makes the timer known to the context, which frees
+ * it if the goroutine is abandoned. */
+struct sleep_timer {
+    struct ring link; /* ctx->lock */
+    struct loam_timer *timer;
+};
+
+static void sleep_timer_free(struct sleep_timer *s)
 {
-    (void)w;
+    loam_timer_free(s->timer);
+    objfree(s, OBJ_CONTEXT);
+}
+
+void context_free_sleepers(struct ring *sleepers)
+{
+    for (struct ring *r; (r = ring_pop(sleepers)) != NULL;)
+        sleep_timer_free(container_of(r, struct sleep_timer, link));
+}
+
+/* Registers a sleeper for ns, or -errno. It keeps the context's memory. */
+static int sleep_begin(struct loam_context *ctx, int64_t ns, struct sleep_timer **out)
+{
+    struct sleep_timer *s = objalloc(sizeof *s, OBJ_CONTEXT);
+    if (s == NULL)
+        return -ENOMEM;
+    s->timer = loam_timer_new(ns);
+    if (s->timer == NULL) {
+        objfree(s, OBJ_CONTEXT);
+        return -ENOMEM;
+    }
+    lock(&ctx->lock);
+    ring_add_tail(&ctx->sleepers, &s->link);
+    ctx->ngwaiters++;
+    context_ref(ctx);
+    unlock(&ctx->lock);
+    *out = s;
+    return 0;
+}
+
+static void sleep_end(struct loam_context *ctx, struct sleep_timer *s)
+{
+    lock(&ctx->lock);
+    ring_remove(&s->link);
+    ctx->ngwaiters--;
+    unlock(&ctx->lock);
+    sleep_timer_free(s);
+    context_unref(ctx);
 }
 
 int loam_context_sleep(struct loam_context *ctx, int64_t ns)
@@ -188,18 +233,13 @@ int loam_context_sleep(struct loam_context *ctx, int64_t ns)
         loam_sleep(ns);
         return 0;
     }
-    /* Registered only so that the context, with its channel, outlives the wait. */
-    struct context_waiter w;
-    err = context_wait_begin(ctx, &w, nothing);
+    struct sleep_timer *s;
+    err = sleep_begin(ctx, ns, &s);
     if (err != 0)
         return err;
     loam_chan(char) done = loam_context_done(ctx);
-    struct loam_timer *timer = loam_timer_new(ns);
-    if (timer == NULL)
-        err = -ENOMEM;
-    else if (loam_select(loam_on_recv(loam_timer_chan(timer), NULL), loam_on_recv(done, NULL)) != 0)
+    if (loam_select(loam_on_recv(loam_timer_chan(s->timer), NULL), loam_on_recv(done, NULL)) != 0)
         err = loam_context_err(ctx);
-    loam_timer_free(timer);
-    context_wait_end(&w);
+    sleep_end(ctx, s);
     return err;
 }

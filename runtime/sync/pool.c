@@ -31,7 +31,7 @@
  * Locks: loam_pool.lock, rank pool, taken under a context's by call_cancelled. Who calls: the
  * program. Rejected: a futex per queue on which all idle threads sleep (a herd for one call); heap
  * objects as entries, so that an abandoned goroutine's can be told from a live one: at shutdown the
- * stacks are still there, and pool_shutdown takes the entries out. */
+ * stacks are still there, and goroutines_abandon takes the entries out. */
 #include "sync/pool_int.h"
 
 #include "base/debugvar.h"

@@ -67,7 +67,7 @@ struct loam_pool {
     bool closing;                   /* loam_pool_free was called: no new calls */
     bool ending;                    /* threads are to end */
     bool aborted;                   /* loam_pool_new failed: threads are to end at once */
-    bool stopping;                  /* pool_shutdown: calls of goroutines are not begun */
+    bool stopping;                  /* goroutines_abandon: calls of goroutines are not begun */
     struct parker *freer;           /* waits until there are no callers; then, no threads */
     bool freer_on_goroutine;
     uint64_t done, taken_back;

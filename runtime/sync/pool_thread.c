@@ -8,9 +8,10 @@
  * every caller is out of the pool; then the threads end. A caller's last act is to give back the
  * pool's lock, so the freer takes it once more before the memory goes.
  *
- * A pool outlives loam_stop. What it knows of goroutines by then is taken out by pool_shutdown: a
- * running call of a goroutine is like any other blocking call and is waited for, because fn's
- * argument mostly lies on the goroutine's stack; a waiting one is just forgotten.
+ * A pool outlives loam_stop, and foreign threads may go on to use it. What it knows of goroutines is
+ * taken out by goroutines_abandon: a running call of a goroutine is like any other blocking call and
+ * is waited for, because fn's argument mostly lies on the goroutine's stack; a waiting one is just
+ * forgotten.
  *
  * Locks: pools_lock, before every pool's; loam_pool.lock. */
 #include "sync/pool.h"
@@ -66,6 +67,7 @@ static void worker_main(void *arg)
         return;
     if (p->thread_start != NULL)
         p->thread_start(p->arg);
+    external_threads(1); /* from here to thread_end it wakes only those who wait for their calls */
     lock(&p->lock);
     for (struct pool_call *c; (c = wait_for_call(p, w)) != NULL;) {
         unlock(&p->lock);
@@ -82,6 +84,7 @@ static void worker_main(void *arg)
         p->goroutines_running -= on_goroutine; /* now the scheduler has it */
     }
     unlock(&p->lock);
+    external_threads(-1);
     if (p->thread_end != NULL)
         p->thread_end(p->arg);
     lock(&p->lock);
@@ -318,7 +321,8 @@ static struct loam_pool *pool_after(const struct ring *r)
     return r->next != &pools ? container_of(r->next, struct loam_pool, all) : NULL;
 }
 
-int pool_shutdown(int64_t timeout_ns)
+/* For contexts too, which need no more than to know that it happened. */
+int goroutines_abandon(int64_t timeout_ns)
 {
     int64_t begin = os_nanotime();
     bool busy = false;
@@ -337,5 +341,7 @@ int pool_shutdown(int64_t timeout_ns)
         set_stopping(p, false);
     }
     unlock(&pools_lock);
+    if (!busy)
+        context_shutdown();
     return busy ? -EBUSY : 0;
 }
