@@ -26,6 +26,9 @@
  *       CAS on top.
  *   (3) A thief's CAS on top is release, the owner reads top with acquire before it writes over a
  *       slot: the thief has read it.
+ *   (4) The owner is whoever runs on the P. That one goroutine's put happens before the next one's
+ *       get follows from the P's passing from one to the other; the near end is read with acquire all
+ *       the same, so that it can be seen here, by ThreadSanitizer too.
  * top only grows (64 bits), so no CAS succeeds on an old value. A thief that loses the CAS looks
  * elsewhere only after it found this deque empty: get returns a new object only if it has seen every
  * deque empty.
@@ -93,7 +96,7 @@ static struct ring *grow(struct deque *d, struct ring *old, uint64_t top, uint64
 /* Owner. False: no memory. */
 static bool deque_push(struct deque *d, void *obj)
 {
-    uint64_t bottom = load_relaxed(&d->bottom); /* ours */
+    uint64_t bottom = load_acquire(&d->bottom); /* (4) */
     uint64_t top = load_acquire(&d->top);       /* (3) */
     struct ring *ring = load_relaxed(&d->ring); /* ours */
     if (ring == NULL || bottom - top > ring->mask) {
@@ -109,7 +112,7 @@ static bool deque_push(struct deque *d, void *obj)
 /* The newest object, or NULL. Owner. */
 static void *deque_take(struct deque *d)
 {
-    uint64_t bottom = load_relaxed(&d->bottom); /* ours */
+    uint64_t bottom = load_acquire(&d->bottom); /* (4) */
     if (load_relaxed(&d->top) == bottom) /* top never passes it: empty, and only we fill it */
         return NULL;
     bottom--;
@@ -232,7 +235,7 @@ void *loam_objpool_get(struct loam_objpool *pool)
     if (likely(pp != NULL)) {
         struct part *part = part_find(pool, pp->id);
         if (likely(part != NULL)) {
-            obj = load_relaxed(&part->private); /* ours */
+            obj = load_acquire(&part->private); /* (4) */
             if (obj != NULL)
                 store_relaxed(&part->private, NULL);
             else
@@ -271,8 +274,7 @@ void loam_objpool_put(struct loam_objpool *pool, void *obj)
         if (unlikely(part == NULL)) {
             ok = false;
         } else if (load_relaxed(&part->private) == NULL) { /* ours */
-            /* release: whoever finds it there when this P is gone */
-            store_release(&part->private, obj);
+            store_release(&part->private, obj); /* (4), and thieves when this P is gone */
             ok = true;
         } else {
             ok = deque_push(&part->deque, obj);
