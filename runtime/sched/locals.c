@@ -5,6 +5,7 @@
  * again. */
 #include "sched/sched_int.h"
 
+#include "base/print.h"
 #include "mem/mem.h"
 
 #include <errno.h>
@@ -33,11 +34,33 @@ static struct mutex keys_lock = MUTEX_INIT(leaf);
 
 enum { DESTRUCTOR_ROUNDS = 4 };
 
+static int64_t live; /* atomic: blocks in use */
+
 static struct golocals *need(struct g *gp)
 {
-    if (gp->locals == NULL)
+    if (gp->locals == NULL) {
         gp->locals = objalloc(sizeof *gp->locals, OBJ_GOLOCAL);
+        if (gp->locals != NULL)
+            add_relaxed(&live, 1); /* read with the world stopped */
+    }
     return gp->locals;
+}
+
+bool golocals_any(void)
+{
+    return load_relaxed(&live) != 0;
+}
+
+void golocals_print_labels(struct printer *p, const struct g *gp)
+{
+    if (gp->locals == NULL || gp->locals->labels == NULL)
+        return;
+    const char *before = " {";
+    for (const struct label *l = gp->locals->labels; l != NULL; l = l->next) {
+        pr(p, "%s\"%s\": \"%s\"", before, l->key, l->value);
+        before = ", ";
+    }
+    pr(p, "}");
 }
 
 /* ---- Labels -------------------------------------------------------------------------------------- */
@@ -192,4 +215,5 @@ void golocals_free(struct g *gp)
     }
     objfree(gp->locals, OBJ_GOLOCAL);
     gp->locals = NULL;
+    add_relaxed(&live, -1);
 }

@@ -54,7 +54,7 @@ void m_begin(struct m *mp, bool own_thread)
     mp->former_slack = os_timer_slack(1);
     (void)own_thread;
     sanitizer_g0_new(&mp->g0);
-    store_relaxed(&mp->preempt, debug.dst_on ? PREEMPT_DST : 0);
+    store_relaxed(&mp->preempt, debug.dst_on || LOAM_TORTURE ? PREEMPT_RANDOM : 0);
     store_release(&mp->alive, 1);
 }
 

@@ -275,8 +275,10 @@ void gs_free(void)
         os_mem_unmap(c, EMBRYO_CHUNK);
     }
     chunks = NULL;
-    /* the memory goes with the stacks */
-    for (struct g *gp = allg; gp != NULL; gp = gp->alllink) {
+    /* The memory goes with the stacks. Only what hangs on Gs is freed one by one: a million parked
+     * goroutines would cost a fault each. */
+    bool walk = golocals_any() || sanitizer_g_any();
+    for (struct g *gp = walk ? allg : NULL; gp != NULL; gp = gp->alllink) {
         golocals_free(gp);
         sanitizer_g_free(gp);
     }
@@ -288,7 +290,6 @@ void gs_free(void)
 /* Runs on the successor's side: the goroutine's stack is no longer in use. */
 static void gdestroy(struct m *mp, struct g *gp)
 {
-    traceev(EV_GoDestroy, trace_clock(), gp->goid, 0);
     casgstatus(gp, G_running, G_dead);
     gp->param = NULL;
     gp->name = NULL;
@@ -318,6 +319,7 @@ _Noreturn void goexit_current(void)
         golocals_run_destructors(gp);
         mp = getm(); /* a destructor may have parked */
     }
+    traceev(EV_GoDestroy, trace_clock(), gp->goid, 0);
     if (unlikely(gp->lockedm != NULL))
         gswitch_to_g0(mp, gp, gdestroy_locked);
     else
@@ -533,6 +535,7 @@ static void main_entry(void *p)
         golocals_run_destructors(gp);
         mp = getm();
     }
+    traceev(EV_GoDestroy, trace_clock(), gp->goid, 0);
     gswitch_to_g0(mp, gp, main_hook);
 }
 

@@ -28,7 +28,8 @@
 static always_inline bool must_schedule(struct m *mp, struct g *gp)
 {
     return unlikely(gp->lockedm != NULL || debug.dst_on || load_relaxed(&sched.gcwaiting) != 0 ||
-                    load_relaxed(&mp->preempt) != 0 || timers_due(mp->p));
+                    (load_relaxed(&mp->preempt) & ~(uint32_t)PREEMPT_RANDOM) != 0 ||
+                    timers_due(mp->p));
 }
 
 /* The goroutine to switch to directly; NULL: the scheduler's loop shall decide. */
@@ -214,7 +215,6 @@ void goready_tail(struct g *gp)
 static void preempt_hook(struct m *mp, struct g *gp)
 {
     (void)mp;
-    traceev(EV_GoStop, trace_clock(), gp->goid, 0);
     casgstatus(gp, G_running, G_runnable);
     lock(&sched.lock);
     globrunqput_locked(gp);
@@ -237,6 +237,7 @@ void gosched(void)
     struct m *mp = getm();
     struct g *gp = mp->curg;
     if (must_schedule(mp, gp)) {
+        traceev(EV_GoStop, trace_clock(), gp->goid, 0);
         gswitch_to_g0(mp, gp, preempt_hook);
         return;
     }
@@ -244,8 +245,10 @@ void gosched(void)
     struct g *next = successor(mp, gp, &inherit);
     if (next == NULL) {
         /* those in the global queue are others too: behind them */
-        if (load_relaxed(&sched.runqsize) != 0)
+        if (load_relaxed(&sched.runqsize) != 0) {
+            traceev(EV_GoStop, trace_clock(), gp->goid, 0);
             gswitch_to_g0(mp, gp, preempt_hook);
+        }
         return;
     }
     leave(mp, gp, yield_hook);
@@ -261,9 +264,10 @@ noinline void preempt_slow(struct m *mp)
     uint32_t why = load_relaxed(&mp->preempt);
     if (mp->curg == NULL || mp->p == NULL || mp->incall || locks_held() != 0)
         return;
-    if (why == PREEMPT_DST && choose(4) != 0)
+    if (why == PREEMPT_RANDOM && choose(4) != 0)
         return;
     /* relaxed: a request that comes between is one that is being granted */
-    store_relaxed(&mp->preempt, why & PREEMPT_DST);
+    store_relaxed(&mp->preempt, why & PREEMPT_RANDOM);
+    traceev(EV_GoStop, trace_clock(), mp->curg->goid, 0);
     gswitch_to_g0(mp, mp->curg, preempt_hook);
 }

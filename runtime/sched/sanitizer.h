@@ -74,6 +74,16 @@ static inline void sanitizer_g_new(struct g *gp)
 #endif
 }
 
+/* Whether sanitizer_g_free has anything to do. */
+static inline bool sanitizer_g_any(void)
+{
+#if LOAM_VALGRIND
+    return LOAM_TSAN || RUNNING_ON_VALGRIND;
+#else
+    return LOAM_TSAN;
+#endif
+}
+
 static inline void sanitizer_g_free(struct g *gp)
 {
     (void)gp;

@@ -119,7 +119,7 @@ struct m {
 };
 _Static_assert(offsetof(struct m, thread) == 0, "thread_self is the M");
 
-enum { PREEMPT_SLICE = 1, PREEMPT_STOP = 2, PREEMPT_DST = 4 };
+enum { PREEMPT_SLICE = 1, PREEMPT_STOP = 2, PREEMPT_RANDOM = 4 };
 
 enum { P_LOCAL_SLOTS = 8 };
 

@@ -237,6 +237,9 @@ int64_t goroutines_alive(void);
 /* ---- locals.c ---- */
 void golocals_run_destructors(struct g *gp);
 void golocals_free(struct g *gp);
+bool golocals_any(void);
+struct printer;
+void golocals_print_labels(struct printer *p, const struct g *gp);
 void golocals_inherit(struct g *gp, struct g *parent);
 
 /* ---- traceback.c ---- */

@@ -170,7 +170,9 @@ static void print_header(struct printer *p, const struct g *gp, uint32_t status)
         pr(p, ", asleep in the kernel");
     if (gp->lockedm != NULL)
         pr(p, ", locked to thread");
-    pr(p, "]:\n");
+    pr(p, "]");
+    golocals_print_labels(p, gp);
+    pr(p, ":\n");
 }
 
 static void print_created(struct printer *p, const struct g *gp)
