@@ -11,7 +11,8 @@ import time
 import unittest
 
 TOOL = os.environ["LOAM_TOOL"]
-PATIENCE = 60
+VARIANT = os.environ.get("LOAM_VARIANT", "release")
+PATIENCE = 30
 
 PROGRAM = """\
 #include <loam.h>
@@ -94,13 +95,18 @@ class Test(unittest.TestCase):
         subprocess.run(["strip", program], check=True)
         self.check_panic(self.run_program(program, "x"))
 
+    @unittest.skipIf(VARIANT == "tsan", "ThreadSanitizer keeps a signal back until the thread makes "
+                     "a call that it intercepts, and idle threads of the runtime make none")
     def test_sigquit(self):
         with subprocess.Popen([TOOL, "run", self.source], stdout=subprocess.PIPE, text=True,
                               stderr=subprocess.PIPE) as child:
             self.assertEqual(child.stdout.readline(), "ready\n")
             time.sleep(0.2)  # out of write, where libc's missing frame pointers hide the caller
             child.send_signal(signal.SIGQUIT)
-            _, text = child.communicate(timeout=PATIENCE)
+            try:
+                _, text = child.communicate(timeout=PATIENCE)
+            finally:
+                child.kill()
         self.assertEqual(child.returncode, 2, text)
         frames = self.frames(text)
         self.assertIn(("program", "prog.c:32"), frames, text)
