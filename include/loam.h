@@ -57,7 +57,10 @@ LOAM_API int loam_start_version(const struct loam_config *config, int version);
  * loam_start may be called again. Objects (channels, timers, ...) that the program has not freed
  * stay valid only for their _free function. Errors: -EBUSY a goroutine still runs or is in a
  * blocking call after timeout_ns: the runtime then goes on as before; -EDEADLK called on a
- * goroutine; -EINVAL not started. */
+ * goroutine; -EINVAL not started, or by loam_run, which stops it itself; -ECHILD in a forked child.
+ * Other threads may be in loam_go and loam_call meanwhile; those whose goroutine was abandoned get
+ * -ECANCELED from loam_call. What they use beside that (channels, timers, ...) they must not use
+ * during the stop. */
 LOAM_API int loam_stop(int64_t timeout_ns);
 
 /* Runs a whole program; the work behind loam_run. */
@@ -84,7 +87,8 @@ LOAM_API int loam_version(void);
 
 /* Runs fn(arg) on a new goroutine and waits for its end: the way in from a foreign thread.
  *
- * Blocks the calling thread. On a goroutine it parks. Errors as of loam_go. */
+ * Blocks the calling thread. On a goroutine it parks. Errors as of loam_go; -ECANCELED the runtime was
+ * stopped before fn had returned. */
 LOAM_API int loam_call(void (*fn)(void *), void *arg);
 
 /* ---- Goroutines ---------------------------------------------------------------------------- */

@@ -21,6 +21,8 @@
 enum { RUN_FAILED = 125, RUN_STOP_NS = 100000000 };
 
 static struct mutex life_lock = MUTEX_INIT(stop);
+static int life_pid; /* atomic: the process whose thread took life_lock last */
+static bool by_run;  /* life_lock: started by loam_run */
 static void *pin; /* life_lock: our own handle while started, so that nobody unloads running code */
 
 int loam_version(void)
@@ -129,6 +131,23 @@ static void unpin_library(void)
 
 /* ---- Start and stop ------------------------------------------------------------------------------ */
 
+static void calls_cancel(void);
+
+/* Takes life_lock. In a forked child another thread may have held it, for ever: -ECHILD. */
+static int life_begin(void)
+{
+    while (os_forked() || !trylock(&life_lock)) {
+        int holder = load_relaxed(&life_pid);
+        if (os_forked() || (holder != 0 && holder != os_getpid()))
+            return error_note(-ECHILD,
+                              "this process was forked from one whose runtime runs: it may "
+                              "only exec or _exit");
+        os_usleep(500); /* a start takes a millisecond, a stop as long as its caller allows */
+    }
+    store_relaxed(&life_pid, os_getpid());
+    return 0;
+}
+
 static int boot(const struct loam_config *config, int version, bool run_mode)
 {
     static const struct loam_config none;
@@ -136,83 +155,140 @@ static int boot(const struct loam_config *config, int version, bool run_mode)
     if (err != 0)
         return err;
     if (getm() != NULL || sched_started())
-        return sched_started() && !sched_alive()
-                   ? error_note(-ECHILD, "this process was forked from one whose runtime runs: it "
-                                         "may only exec or _exit")
-                   : error_note(-EALREADY, "the runtime is already started");
+        return error_note(-EALREADY, "the runtime is already started");
     struct life_config life = {.run_mode = run_mode};
     err = settings(config != NULL ? config : &none, &life);
     if (err != 0)
         return err;
     err = sched_start(&life);
-    if (err == 0)
-        pin_library();
-    return err;
+    if (err != 0)
+        return err;
+    by_run = run_mode;
+    pin_library();
+    return 0;
 }
 
 int loam_start_version(const struct loam_config *config, int version)
 {
-    lock(&life_lock);
-    int err = boot(config, version, false);
+    int err = life_begin();
+    if (err != 0)
+        return err;
+    err = boot(config, version, false);
     unlock(&life_lock);
     return err;
 }
 
+static int stop(int64_t timeout_ns, bool run_ends)
+{
+    if (!sched_started())
+        return error_note(-EINVAL, "the runtime is not started");
+    if (by_run && !run_ends)
+        return error_note(-EINVAL, "the runtime was started by loam_run, which stops it when its "
+                                   "function returns");
+    int err = sched_stop(timeout_ns);
+    if (err != 0)
+        return err;
+    calls_cancel();
+    unpin_library();
+    return 0;
+}
+
 int loam_stop(int64_t timeout_ns)
 {
-    if (getm() != NULL)
+    if (getm() != NULL && !os_forked())
         return error_note(-EDEADLK, "loam_stop was called on a goroutine, which it would wait for");
-    lock(&life_lock);
-    int err;
-    if (!sched_started())
-        err = error_note(-EINVAL, "the runtime is not started");
-    else if (!sched_alive())
-        err = error_note(-ECHILD, "a forked child cannot stop its parent's runtime");
-    else
-        err = sched_stop(timeout_ns);
-    if (err == 0)
-        unpin_library();
+    int err = life_begin();
+    if (err != 0)
+        return err;
+    err = stop(timeout_ns, false);
     unlock(&life_lock);
     return err;
 }
 
 int loam_run_version(int (*fn)(int, char **), int argc, char **argv, int version)
 {
-    lock(&life_lock);
-    int err = boot(NULL, version, true);
-    unlock(&life_lock);
-    int result = 0;
-    bool booted = err == 0;
-    if (booted)
-        err = sched_run_main(fn, argc, argv, &result);
+    int err = life_begin();
+    if (err == 0) {
+        err = boot(NULL, version, true);
+        unlock(&life_lock);
+    }
     if (err != 0) {
         print_fd(2, "loam: cannot start: %s\n", error_noted());
-        if (booted) /* no memory for main: nothing runs yet, so that this does not wait */
-            (void)loam_stop(-1);
         return RUN_FAILED;
     }
-    if (loam_stop(RUN_STOP_NS) == -EBUSY)
+    int result = RUN_FAILED;
+    err = sched_run_main(fn, argc, argv, &result);
+    if (err != 0) /* no memory for main: nothing runs yet, so that the stop does not wait */
+        print_fd(2, "loam: cannot start: %s\n", error_noted());
+    lock(&life_lock);
+    bool stopped = stop(err != 0 ? -1 : RUN_STOP_NS, true) == 0;
+    unlock(&life_lock);
+    if (!stopped)
         exit(result); /* an endless loop or a blocking call: the end of main ends it, as in Go */
     return result;
 }
 
 /* ---- The way in from foreign threads --------------------------------------------------------------- */
 
+/* On the caller's stack. It ends when fn returns, or ends the goroutine by loam_goexit, or, for a
+ * foreign caller, when the runtime is stopped before. */
 struct call {
     void (*fn)(void *);
     void *arg;
-    struct g *caller; /* NULL: a foreign thread, which sleeps on note */
+    struct g *caller;  /* NULL: a foreign thread, which sleeps on done */
+    struct call *next; /* calls_lock: foreign callers that wait */
+    struct call **prev_link;
+    int result; /* before done is set */
     struct note done;
     struct mutex lock;
     bool ended, parked; /* lock */
 };
 
-static void call_main(void *p)
+static struct mutex calls_lock = MUTEX_INIT(leaf);
+static struct call *calls; /* calls_lock */
+
+static void call_link(struct call *c)
+{
+    lock(&calls_lock);
+    c->next = calls;
+    c->prev_link = &calls;
+    if (calls != NULL)
+        calls->prev_link = &c->next;
+    calls = c;
+    unlock(&calls_lock);
+}
+
+static void call_unlink_locked(struct call *c)
+{
+    *c->prev_link = c->next;
+    if (c->next != NULL)
+        c->next->prev_link = c->prev_link;
+}
+
+/* Wakes the foreign caller, under the lock: the caller takes it before it gives up its stack. */
+static void call_wake_locked(struct call *c, int result)
+{
+    call_unlink_locked(c);
+    c->result = result;
+    notewakeup(&c->done);
+}
+
+/* The runtime is stopped: what foreign threads wait for does not come any more. */
+static void calls_cancel(void)
+{
+    lock(&calls_lock);
+    while (calls != NULL)
+        call_wake_locked(calls, -ECANCELED);
+    unlock(&calls_lock);
+}
+
+static void call_end(void *p)
 {
     struct call *c = p;
-    c->fn(c->arg);
     if (c->caller == NULL) {
-        notewakeup(&c->done);
+        lock(&calls_lock);
+        call_wake_locked(c, 0);
+        unlock(&calls_lock);
         return;
     }
     lock(&c->lock);
@@ -221,6 +297,16 @@ static void call_main(void *p)
     unlock(&c->lock);
     if (parked)
         goready(c->caller);
+}
+
+static void call_main(void *p)
+{
+    struct call *c = p;
+    struct g *gp = getg();
+    gp->at_goexit = call_end;
+    c->fn(c->arg);
+    gp->at_goexit = NULL;
+    call_end(c);
 }
 
 static bool call_unlock(struct g *gp, void *p)
@@ -232,18 +318,37 @@ static bool call_unlock(struct g *gp, void *p)
     return true;
 }
 
+static int call_foreign(struct call *c, uintptr_t callerpc)
+{
+    call_link(c);
+    int err = newproc(call_main, c, NULL, 0, NULL, 0, callerpc);
+    if (err != 0) {
+        lock(&calls_lock);
+        if (c->result == 0) /* not cancelled in between */
+            call_unlink_locked(c);
+        unlock(&calls_lock);
+        return err;
+    }
+    notesleep(&c->done);
+    lock(&calls_lock); /* whoever woke us is done with c */
+    int result = c->result;
+    unlock(&calls_lock);
+    if (result != 0)
+        return error_note(result, "the runtime was stopped before the function had returned");
+    return 0;
+}
+
 int loam_call(void (*fn)(void *), void *arg)
 {
     if (fn == NULL)
         fatal("go of nil func value");
+    uintptr_t callerpc = (uintptr_t)__builtin_return_address(0);
     struct call c = {.fn = fn, .arg = arg, .caller = getg(), .lock = MUTEX_INIT(leaf)};
-    int err = newproc(call_main, &c, NULL, 0, NULL, 0, (uintptr_t)__builtin_return_address(0));
+    if (os_forked() || c.caller == NULL)
+        return call_foreign(&c, callerpc);
+    int err = newproc(call_main, &c, NULL, 0, NULL, 0, callerpc);
     if (err != 0)
         return err;
-    if (c.caller == NULL) {
-        notesleep(&c.done);
-        return 0;
-    }
     lock(&c.lock);
     if (c.ended)
         unlock(&c.lock);

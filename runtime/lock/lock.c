@@ -21,6 +21,10 @@ void lock_slow(struct mutex *l)
             return;
         os_yield();
     }
+    /* In a forked child the thread that holds it does not exist. */
+    if (os_forked())
+        throw(
+            "a lock of the runtime was held when this child was forked: it may only exec or _exit");
     /* acquire for the case that it was free. From here on the word stays 2 until we have it: we
      * cannot know whether others sleep. */
     while (xchg_acquire(&l->key, 2) != 0)

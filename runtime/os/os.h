@@ -21,8 +21,24 @@ void *os_mem_map_small_pages(size_t size, size_t align, const char *name);
 int os_mem_guard(void *p, size_t size, bool force_mprotect);
 /* Drops the pages' contents; they read as zero afterwards. */
 void os_mem_trim(void *p, size_t size);
-/* A page whose bytes are zero in a forked child. */
+/* os_mem_map whose bytes are zero in a forked child. */
 void *os_mem_map_wiped_on_fork(size_t size);
+
+/* ---- Forked children (fork.c) -------------------------------------------------------------- */
+
+/* A page of the library's own data that the kernel clears in a forked child while the guard is on:
+ * so a child is told from its parent by a load. */
+union os_fork_page {
+    struct {
+        uint32_t alive;   /* atomic: for the scheduler */
+        uint32_t guarded; /* 1 here while the guard is on */
+    };
+    char page[4096];
+};
+extern union os_fork_page os_fork_page;
+void os_fork_guard(bool on);
+/* In a child of a process whose guard was on. */
+bool os_forked(void);
 
 /* ---- Threads (thread.c) -------------------------------------------------------------------- */
 

@@ -3,8 +3,11 @@
  * Stopping: the world is stopped (no goroutine runs, none is in a blocking call), then every thread
  * is told to leave and joined, then all memory goes. Goroutines are abandoned where they parked.
  *
- * fork: a page that the kernel wipes in children holds "alive". Rejected: pthread_atfork handlers,
- * which cannot be taken back. */
+ * fork: "alive" lies on the page that the kernel clears in children (os/os.h); the Ms are cleared
+ * too, so that the thread that called fork finds itself on no goroutine.
+ *
+ * Foreign threads may start goroutines while another stops the runtime: they count themselves as
+ * visitors, then look at "alive"; the stop clears "alive", then waits until nobody visits. */
 #include "sched/life.h"
 
 #include "base/print.h"
@@ -17,8 +20,24 @@
 #include <stdlib.h>
 #include <string.h>
 
-uint32_t *alive_page;
-enum { ALIVE_PAGE = 4096, M0_LEAVE_MS = 100 };
+enum { M0_LEAVE_MS = 100 };
+
+static uint32_t visitors; /* atomic: foreign threads in the scheduler */
+
+bool visit_begin(void)
+{
+    if (getm() != NULL) /* the stop halts these, or does not take place */
+        return sched_alive();
+    /* seqcst, both: the stop stores alive and then loads visitors. One sees the other. */
+    add_seqcst(&visitors, 1);
+    return load_seqcst(&os_fork_page.alive) != 0;
+}
+
+void visit_end(void)
+{
+    if (getm() == NULL)
+        add_release(&visitors, -1u); /* release: what we did is done when the stop sees it */
+}
 
 bool sched_started(void)
 {
@@ -28,12 +47,12 @@ bool sched_started(void)
 struct g *getg_or_die(const char *what)
 {
     struct g *gp = getg();
+    if (unlikely(os_forked()))
+        throwf("%s: called in a forked child, which may only exec or _exit", what);
     if (unlikely(gp == NULL))
         throwf("%s: called on a thread that runs no goroutine; use loam_call, or loam_go with "
                "loam_run or loam_start before",
                what);
-    if (unlikely(!sched_alive()))
-        throwf("%s: called in a forked child, which may only exec or _exit", what);
     return gp;
 }
 
@@ -50,10 +69,9 @@ static void free_all(void)
     dst_fini();
     traceback_fini();
     trace_fini();
-    os_mem_unmap(alive_page, ALIVE_PAGE);
-    alive_page = NULL;
     memset(&sched, 0, sizeof sched);
     sched.lock.rank = RANK_sched;
+    os_fork_guard(false);
 }
 
 int sched_start(const struct life_config *config)
@@ -82,17 +100,13 @@ int sched_start(const struct life_config *config)
     if (debug.dst_on)
         n = 1;
 
+    os_fork_guard(true);
     int err = trace_init();
     if (err != 0)
         goto fail;
     err = traceback_init(config->handlers);
     if (err != 0) {
         error_note(err, "cannot read the program's own symbols: %s", strerror(-err));
-        goto fail;
-    }
-    alive_page = os_mem_map_wiped_on_fork(ALIVE_PAGE);
-    if (alive_page == NULL) {
-        err = error_note(-ENOMEM, "no memory for the runtime's first page");
         goto fail;
     }
     err = procresize_start(n);
@@ -106,7 +120,7 @@ int sched_start(const struct life_config *config)
     if (err != 0)
         goto fail;
     store_release(&sched.started, 1);
-    store_release(alive_page, 1);
+    store_release(&os_fork_page.alive, 1); /* release: visitors see all of the above */
     return 0;
 fail:
     sysmon_stop();
@@ -145,7 +159,9 @@ int sched_stop(int64_t timeout_ns)
         (void)sysmon_start();
         return error_note(-EBUSY, "a goroutine still runs, or is in a blocking call");
     }
-    store_relaxed(alive_page, 0);
+    store_seqcst(&os_fork_page.alive, 0); /* see visit_begin */
+    while (load_seqcst(&visitors) != 0)
+        os_usleep(20);
     end_threads();
     free_all();
     return 0;
@@ -206,6 +222,8 @@ int sched_run_main(int (*fn)(int, char **), int argc, char **argv, int *result)
     if (err == 0) {
         schedule(mp);
         *result = main_result;
+    } else if (mp->p != NULL) {
+        handoffp(releasep(mp)); /* a stop waits for every P */
     }
     m_end(mp, false);
     lock(&sched.lock);

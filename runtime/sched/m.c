@@ -18,7 +18,8 @@ static void mstart(void *arg);
 
 struct m *m_new(void)
 {
-    struct m *mp = os_mem_map(sizeof *mp, "loam m");
+    /* In a forked child the thread that called fork finds its M empty, itself on no goroutine. */
+    struct m *mp = os_mem_map_wiped_on_fork(sizeof *mp);
     if (mp == NULL)
         return NULL;
     rand_seed(mp->thread.rand, (uint64_t)os_nanotime() ^ (uintptr_t)mp);
@@ -131,6 +132,8 @@ int newm_first(void)
  * nmspinning. */
 void startm(struct p *pp, bool spinning)
 {
+    if (os_forked())
+        throw("a thread was to be started in a forked child, which may only exec or _exit");
     lock(&sched.lock);
     if (pp == NULL) {
         pp = load_relaxed(&sched.gcwaiting) ? NULL : pidleget_locked();

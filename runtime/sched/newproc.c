@@ -353,10 +353,13 @@ static uint64_t goid_next(struct p *pp)
 
 static noinline int not_alive(void)
 {
-    if (load_relaxed(&sched.started) != 0)
+    if (os_forked())
         return error_note(-ECHILD, "the runtime does not live on in a forked child: it may only "
                                    "exec or _exit");
-    return error_note(-EINVAL, "the runtime is not started: call loam_start or loam_run first");
+    return error_note(-EINVAL,
+                      load_relaxed(&sched.started) != 0
+                          ? "the runtime is being started or stopped"
+                          : "the runtime is not started: call loam_start or loam_run first");
 }
 
 /* A G for newproc's slow way. */
@@ -398,14 +401,12 @@ static always_inline void enqueue_new(struct p *pp, struct g *gp)
         wakep();
 }
 
-int newproc(void (*fn)(void *), void *arg, const void *copy, size_t copy_size, const char *name,
-            size_t stack_size, uintptr_t callerpc)
+static always_inline int newproc_alive(struct m *mp, void (*fn)(void *), void *arg,
+                                       const void *copy, size_t copy_size, const char *name,
+                                       size_t stack_size, uintptr_t callerpc)
 {
-    if (unlikely(!sched_alive()))
-        return not_alive();
     if (unlikely(fn == NULL))
         fatal("go of nil func value");
-    struct m *mp = getm();
     struct g *parent = mp != NULL ? mp->curg : NULL;
     if (likely(parent != NULL)) {
         preempt_point(mp);
@@ -458,6 +459,29 @@ int newproc(void (*fn)(void *), void *arg, const void *copy, size_t copy_size, c
     return 0;
 }
 
+/* The runtime may be stopped meanwhile: see visit_begin. */
+static noinline int newproc_foreign(void (*fn)(void *), void *arg, const void *copy,
+                                    size_t copy_size, const char *name, size_t stack_size,
+                                    uintptr_t callerpc)
+{
+    int err = visit_begin()
+                  ? newproc_alive(NULL, fn, arg, copy, copy_size, name, stack_size, callerpc)
+                  : not_alive();
+    visit_end();
+    return err;
+}
+
+int newproc(void (*fn)(void *), void *arg, const void *copy, size_t copy_size, const char *name,
+            size_t stack_size, uintptr_t callerpc)
+{
+    struct m *mp = getm();
+    if (unlikely(mp == NULL))
+        return newproc_foreign(fn, arg, copy, copy_size, name, stack_size, callerpc);
+    if (unlikely(!sched_alive()))
+        return not_alive();
+    return newproc_alive(mp, fn, arg, copy, copy_size, name, stack_size, callerpc);
+}
+
 int loam_go(void (*fn)(void *), void *arg)
 {
     return newproc(fn, arg, NULL, 0, NULL, 0, (uintptr_t)__builtin_return_address(0));
@@ -480,7 +504,12 @@ int loam_go_copy(void (*fn)(void *), const void *data, size_t size)
 
 void loam_goexit(void)
 {
-    (void)getg_or_die("loam_goexit");
+    struct g *gp = getg_or_die("loam_goexit");
+    void (*first)(void *) = gp->at_goexit;
+    if (first != NULL) {
+        gp->at_goexit = NULL;
+        first(gp->arg);
+    }
     goexit_current();
 }
 
@@ -505,7 +534,9 @@ void loam_set_name(const char *name)
 
 int64_t loam_num_goroutine(void)
 {
-    return sched_alive() ? goroutines_alive() : 0;
+    int64_t n = visit_begin() ? goroutines_alive() : 0;
+    visit_end();
+    return n;
 }
 
 /* ---- The main goroutine --------------------------------------------------------------------------- */

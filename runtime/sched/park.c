@@ -133,6 +133,12 @@ void execute(struct m *mp, struct g *gp, bool inherit_time)
 
 /* ---- Parking --------------------------------------------------------------------------------- */
 
+static noinline _Noreturn void cannot_park(void)
+{
+    (void)getg_or_die("a function that waits");
+    throw("a function that waits was called inside loam_blocking");
+}
+
 static void park_hook(struct m *mp, struct g *gp)
 {
     bool (*unlockf)(struct g *, void *) = mp->hook_unlockf;
@@ -148,8 +154,8 @@ void gopark(bool (*unlockf)(struct g *, void *), void *l, enum waitreason reason
 {
     struct m *mp = getm();
     struct g *gp = mp->curg;
-    if (LOAM_DEBUG_CHECKS && (gp == NULL || mp->incall))
-        throw("gopark: not on a goroutine, or in a blocking call");
+    if (unlikely(gp == NULL || mp->p == NULL))
+        cannot_park();
     gp->waitreason = (uint8_t)reason;
     gp->waitsince = load_relaxed(&sched.coarse_now);
     traceev(EV_GoBlock, trace_clock(), gp->goid, reason);
@@ -174,6 +180,18 @@ void goparkunlock(struct mutex *l, enum waitreason reason)
 
 /* ---- Waking ---------------------------------------------------------------------------------- */
 
+/* On a foreign thread, and in a blocking call. */
+static noinline void ready_without_p(struct g *gp)
+{
+    if (os_forked())
+        throw("a goroutine was made runnable in a forked child, which may only exec or _exit");
+    lock(&sched.lock);
+    globrunqput_locked(gp);
+    unlock(&sched.lock);
+    if (unlikely(debug.dst_on))
+        poll_break(); /* the one thread may sleep with its P */
+}
+
 static always_inline void ready(struct g *gp, bool next)
 {
     if (unlikely(load_relaxed(&gp->status) != G_waiting))
@@ -190,11 +208,7 @@ static always_inline void ready(struct g *gp, bool next)
             return;
         }
     } else {
-        lock(&sched.lock);
-        globrunqput_locked(gp);
-        unlock(&sched.lock);
-        if (unlikely(debug.dst_on))
-            poll_break(); /* the one thread may sleep with its P */
+        ready_without_p(gp);
     }
     wakep();
 }

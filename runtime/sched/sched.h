@@ -14,6 +14,7 @@
 #include "base/base.h"
 #include "base/config.h"
 #include "lock/lock.h"
+#include "os/os.h"
 #include "stack/stack.h"
 
 enum gstatus {
@@ -69,13 +70,14 @@ struct g {
     uint32_t locked;    /* owner: itself; depth of loam_lock_os_thread */
     uint8_t waitreason; /* owner: itself; enum waitreason */
     uint8_t pad[3];
-    const char *name;        /* owner: itself */
-    struct golocals *locals; /* owner: itself */
-    uint64_t traceseq;       /* whoever owns the status */
-    struct stack stack;      /* const */
-    struct g *alllink;       /* allg lock; const once linked: the list of all Gs */
-    void *fiber;             /* sanitizers: TSan's fiber */
-    void *fake_stack;        /* sanitizers: ASan's fake stack while switched away */
+    const char *name;          /* owner: itself */
+    struct golocals *locals;   /* owner: itself */
+    void (*at_goexit)(void *); /* owner: itself; loam_goexit calls it with arg, then forgets it */
+    uint64_t traceseq;         /* whoever owns the status */
+    struct stack stack;        /* const */
+    struct g *alllink;         /* allg lock; const once linked: the list of all Gs */
+    void *fiber;               /* sanitizers: TSan's fiber */
+    void *fake_stack;          /* sanitizers: ASan's fake stack while switched away */
     uint32_t valgrind_id;
 };
 enum { GEMBRYO_SIZE = 64 };
@@ -175,14 +177,17 @@ static always_inline struct g *getg(void)
 /* The calling goroutine; on a foreign thread a fatal error that names `what` and loam_call. */
 struct g *getg_or_die(const char *what);
 
-extern uint32_t *alive_page; /* const while started: zero in a forked child; NULL while stopped */
-
 /* True if the runtime is started and this is not a forked child of it. */
 static always_inline bool sched_alive(void)
 {
-    uint32_t *page = load_relaxed(&alive_page);
-    return likely(page != NULL && load_relaxed(page) != 0);
+    return likely(load_relaxed(&os_fork_page.alive) != 0);
 }
+
+/* A foreign thread that uses the scheduler's memory says so, and a stop waits for its end: between
+ * the two it must not wait for anything. False: not alive; visit_end is called all the same. On a
+ * goroutine visit_begin only says whether the runtime is alive. */
+bool visit_begin(void);
+void visit_end(void);
 
 /* ---- Parking and waking (park.c) ----------------------------------------------------------- */
 
@@ -269,6 +274,8 @@ enum stw_kind { STW_GOMAXPROCS, STW_DUMP, STW_SHUTDOWN, STW_GC };
  * afterwards; blocking calls go on but cannot come back. Other stops wait. */
 void stopTheWorld(enum stw_kind kind);
 void startTheWorld(void);
+/* Returns after timeout_ns even if some still run; startTheWorld follows in any case. */
+void stopTheWorldFor(enum stw_kind kind, int64_t timeout_ns);
 
 /* All Ps: allp[0 .. gomaxprocs-1]. Stable while the caller owns a P or has stopped the world. */
 extern struct p **allp;

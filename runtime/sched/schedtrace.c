@@ -146,7 +146,7 @@ void schedtrace(bool detail)
     print_asleep();
 }
 
-void loam_read_sched_stats(struct loam_sched_stats *out)
+static void read_stats(struct loam_sched_stats *out)
 {
     struct loam_sched_stats s = {0};
     s.goroutines = goroutines_alive();
@@ -170,4 +170,12 @@ void loam_read_sched_stats(struct loam_sched_stats *out)
     unlock(&sched.lock);
     stack_stats(&s.stacks_mapped, &s.stacks_free);
     *out = s;
+}
+
+void loam_read_sched_stats(struct loam_sched_stats *out)
+{
+    *out = (struct loam_sched_stats){0};
+    if (visit_begin())
+        read_stats(out);
+    visit_end();
 }

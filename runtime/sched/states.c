@@ -72,12 +72,14 @@ noinline void gtrace_print(const struct g *gp, uint32_t from, uint32_t to)
 
 size_t loam_read_edges(struct loam_edge *out, size_t n)
 {
+    bool alive = visit_begin();
     for (size_t i = 0; i < n && i < EDGE_COUNT; i++) {
-        uint64_t count = load_relaxed(&sched.foreign_edges[i]);
-        for (struct m *mp = load_acquire(&allm); mp != NULL; mp = mp->alllink)
+        uint64_t count = alive ? load_relaxed(&sched.foreign_edges[i]) : 0;
+        for (struct m *mp = alive ? load_acquire(&allm) : NULL; mp != NULL; mp = mp->alllink)
             count += load_relaxed(&mp->edges[i]); /* a statistic: the owner goes on counting */
         out[i] = (struct loam_edge){edges[i].automaton, edges[i].from,  edges[i].to,
                                     edges[i].by,        edges[i].where, count};
     }
+    visit_end();
     return EDGE_COUNT;
 }

@@ -26,14 +26,19 @@ void preempt_all(void)
         or_relaxed(&mp->preempt, PREEMPT_STOP);
 }
 
-static void take_turn(void)
+/* False: not before the deadline, or a foreign thread that would wait for the end of the runtime. */
+static bool take_turn(int64_t deadline)
 {
     while (!cas_acquire(&sched.stw_busy, 0, 1)) { /* acquire: the former stop is over */
-        if (getg() != NULL)
+        if (getg() != NULL) {
             gosched(); /* and be stopped */
-        else
-            os_usleep(50);
+            continue;
+        }
+        if (!sched_alive() || (deadline != INT64_MAX && os_nanotime() >= deadline))
+            return false;
+        os_usleep(50);
     }
+    return true;
 }
 
 /* True when all Ps have stopped; false after timeout_ns (< 0: never), with gcwaiting still set. */
@@ -120,8 +125,14 @@ static void start(void)
 
 void stopTheWorld(enum stw_kind kind)
 {
-    take_turn();
+    (void)take_turn(INT64_MAX);
     (void)stop(kind, -1);
+}
+
+void stopTheWorldFor(enum stw_kind kind, int64_t timeout_ns)
+{
+    (void)take_turn(INT64_MAX);
+    (void)stop(kind, timeout_ns);
 }
 
 void startTheWorld(void)
@@ -139,21 +150,34 @@ static bool any_in_call(void)
     return false;
 }
 
+/* The world is stopped: lets calls that are about to end do so. They cannot get a P and give their
+ * goroutines up. True: there is none left. */
+static bool calls_drained(void)
+{
+    for (int i = 0; i < 40; i++) {
+        if (!any_in_call())
+            return true;
+        os_usleep(25);
+    }
+    return false;
+}
+
 bool stop_for_shutdown(int64_t timeout_ns)
 {
     int64_t deadline = timeout_ns < 0 ? INT64_MAX : os_nanotime() + timeout_ns;
-    take_turn();
-    for (;;) {
+    for (unsigned us = 200;; us = us < 5000 ? 2 * us : us) {
+        if (!take_turn(deadline))
+            return false; /* somebody stops the world and waits for an endless loop */
         int64_t left = timeout_ns < 0 ? -1 : deadline - os_nanotime();
-        bool stopped = stop(STW_SHUTDOWN, left);
-        if (stopped && !any_in_call())
+        if (timeout_ns >= 0 && left < 0)
+            left = 0; /* below 0 is for ever */
+        if (stop(STW_SHUTDOWN, left) && calls_drained())
             return true;
-        bool over = os_nanotime() >= deadline;
         start();
-        if (over)
+        left = deadline - os_nanotime();
+        if (left <= 0)
             return false;
-        os_usleep(200); /* a blocking call may come back */
-        take_turn();
+        os_usleep(left < us * INT64_C(1000) ? (unsigned)(left / 1000) + 1 : us);
     }
 }
 
@@ -264,10 +288,8 @@ void ps_free(void)
     gomaxprocs = 0;
 }
 
-int loam_gomaxprocs(int n)
+static int set_maxprocs(int n)
 {
-    if (!sched_alive())
-        return 0;
     int former = load_relaxed(&gomaxprocs);
     if (n > MAX_PROCS)
         n = MAX_PROCS;
@@ -276,18 +298,30 @@ int loam_gomaxprocs(int n)
     store_relaxed(&sched.maxprocs_fixed, true);
     if (n == former)
         return former;
-    stopTheWorld(STW_GOMAXPROCS);
+    if (!take_turn(INT64_MAX))
+        return 0; /* the runtime ends */
+    (void)stop(STW_GOMAXPROCS, -1);
     former = gomaxprocs;
     (void)procresize(n); /* as many as memory allows */
-    startTheWorld();
+    start();
     return former;
 }
 
-/* sysmon: the system allows another number of CPUs. */
+int loam_gomaxprocs(int n)
+{
+    int former = visit_begin() ? set_maxprocs(n) : 0;
+    visit_end();
+    return former;
+}
+
+/* sysmon: the system allows another number of CPUs. A goroutine that never calls the runtime must not
+ * halt the others for good because of that, nor sysmon, for whose end a stop waits: then another time. */
 void maxprocs_follow(int n)
 {
-    stopTheWorld(STW_GOMAXPROCS);
-    if (!load_relaxed(&sched.maxprocs_fixed))
+    enum { PATIENCE_NS = 10000000 };
+    if (!take_turn(os_nanotime() + PATIENCE_NS))
+        return;
+    if (stop(STW_GOMAXPROCS, PATIENCE_NS) && !load_relaxed(&sched.maxprocs_fixed))
         (void)procresize(n);
-    startTheWorld();
+    start();
 }

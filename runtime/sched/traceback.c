@@ -22,7 +22,7 @@
 
 #include <loam/debug.h>
 
-enum { MAX_FRAMES = 100 };
+enum { MAX_FRAMES = 100, PATIENCE_NS = 200000000 };
 
 bool throw_all;
 
@@ -254,18 +254,21 @@ void loam_traceback(int fd)
 
 void loam_dump_goroutines(int fd)
 {
-    if (!sched_alive())
-        return;
-    struct g *gp = getg();
-    if (gp != NULL)
-        stopTheWorld(STW_DUMP);
-    PRINTER(p, fd);
-    if (gp != NULL)
-        print_current(&p, gp);
-    pr_flush(&p);
-    dump_goroutines(fd, gp);
-    if (gp != NULL)
-        startTheWorld();
+    if (visit_begin()) {
+        struct g *gp = getg();
+        bool stop = gp != NULL && getm()->p != NULL; /* not in a blocking call */
+        if (stop)
+            /* who asks for a dump may do so because one of them never comes back */
+            stopTheWorldFor(STW_DUMP, PATIENCE_NS);
+        PRINTER(p, fd);
+        if (gp != NULL)
+            print_current(&p, gp);
+        pr_flush(&p);
+        dump_goroutines(fd, gp);
+        if (stop)
+            startTheWorld();
+    }
+    visit_end();
 }
 
 /* Called by throw and panic, on whatever stack. */
