@@ -13,6 +13,7 @@ static void nothing(void *arg)
 
 static void refused(struct loam_config config, int err, const char *text)
 {
+    config.flags |= LOAM_NO_ENV;
     CHECK_EQ(loam_start(&config), err);
     CHECK_HAS(loam_error_text(), text);
     process_same(&first, false);
