@@ -223,6 +223,18 @@ void goready_tail(struct g *gp)
     ready(gp, false);
 }
 
+void goready_ahead(struct g *gp)
+{
+    if (unlikely(load_relaxed(&gp->status) != G_waiting))
+        throwf("goready: goroutine %lu is %s, not waiting", (unsigned long)gp->goid,
+               gstatus_text(load_relaxed(&gp->status)));
+    casgstatus(gp, G_waiting, G_runnable);
+    traceev(EV_GoUnblock, trace_clock(), gp->goid, ++gp->traceseq);
+    sanitizer_release(gp);
+    runqput_ahead(getm()->p, gp);
+    wakep();
+}
+
 /* ---- Yielding -------------------------------------------------------------------------------- */
 
 /* The status changes in the hooks, not before the switch: a G on a queue has its context saved. */

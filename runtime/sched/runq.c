@@ -4,7 +4,9 @@
  * runqtail, everybody advances runqhead by CAS; a slot is written only while it is outside
  * [head, tail). In front of the ring stands runnext: the goroutine that the running one made ready
  * last, which runs next and inherits the rest of its time slice, so that a pair that talks to each
- * other stays on one P. Thieves take it last.
+ * other stays on one P. Thieves take it last. A second ring, `ahead`, holds those that a timer woke:
+ * they run before the ring, so that they are on time behind a thousand that wait for their first
+ * run, but no more than AHEAD_STREAK in a row while others wait.
  *
  * Orders. (1) A consumer loads head and tail with acquire and the slot after that; the producer
  * stores the slot, then tail with release: the slot's content is there. (2) A consumer's CAS on head
@@ -21,6 +23,8 @@
  * Rejected: a Chase-Lev deque (LIFO for the owner): Go programs expect FIFO fairness. */
 #include "sched/sched_int.h"
 
+enum { AHEAD_STREAK = 16 };
+
 /* With one P nobody steals, and whoever looks at the queues of a P that it does not own has stopped
  * the world: plain stores do, and no thread sleeps that would have to be woken. */
 static always_inline bool one_p(void)
@@ -28,13 +32,84 @@ static always_inline bool one_p(void)
     return load_relaxed(&gomaxprocs) == 1;
 }
 
-static bool runqputslow(struct p *pp, struct g *gp, uint32_t h)
+/* ---- One ring ------------------------------------------------------------------------------------ */
+
+static always_inline uint32_t ring_len(struct runq *r)
 {
-    /* A part of the ring goes to the global queue, with gp behind it. */
+    uint32_t h = load_relaxed(&r->head), t = load_relaxed(&r->tail);
+    return t - h <= RUNQ_SIZE ? t - h : 0; /* read at different moments */
+}
+
+/* By the owner. False: full. published: something that the waker's look comes after is visible. */
+static always_inline bool ring_put(struct runq *r, struct g *gp, bool published)
+{
+    uint32_t h = load_acquire(&r->head); /* (2) above */
+    uint32_t t = load_relaxed(&r->tail); /* ours */
+    if (unlikely(t - h >= RUNQ_SIZE))
+        return false;
+    store_relaxed(&r->slots[t % RUNQ_SIZE], gp);
+    if (published)
+        store_release(&r->tail, t + 1); /* (1) above */
+    else
+        store_seqcst(&r->tail, t + 1); /* (1) and (3) above */
+    return true;
+}
+
+/* By the owner. */
+static always_inline struct g *ring_get(struct runq *r, bool alone)
+{
+    for (;;) {
+        uint32_t h = load_acquire(&r->head); /* against other consumers */
+        uint32_t t = load_relaxed(&r->tail); /* ours */
+        if (t == h)
+            return NULL;
+        struct g *gp = load_relaxed(&r->slots[h % RUNQ_SIZE]);
+        bool ours = true;
+        if (alone)
+            store_relaxed(&r->head, h + 1);
+        else
+            ours = cas_acqrel(&r->head, h, h + 1); /* (2) above */
+        if (ours)
+            return gp;
+    }
+}
+
+/* By a thief: takes half of r into the ring `to` of its own P, from to's tail on, not yet visible
+ * there. Returns how many. */
+static uint32_t ring_grab(struct runq *r, struct runq *to)
+{
+    uint32_t tail = load_relaxed(&to->tail); /* ours */
+    for (;;) {
+        uint32_t h = load_acquire(&r->head); /* against other consumers */
+        uint32_t t = load_acquire(&r->tail); /* (1) above */
+        uint32_t n = t - h;
+        n = n - n / 2;
+        if (n == 0)
+            return 0;
+        if (n > RUNQ_SIZE / 2) /* h and t were read at different moments */
+            continue;
+        for (uint32_t i = 0; i < n; i++) {
+            struct g *gp = load_relaxed(&r->slots[(h + i) % RUNQ_SIZE]);
+            store_relaxed(&to->slots[(tail + i) % RUNQ_SIZE], gp);
+        }
+        if (cas_acqrel(&r->head, h, h + n)) /* (2) above */
+            return n;
+    }
+}
+
+/* ---- The queues of a P ------------------------------------------------------------------------------ */
+
+/* A part of the full ring goes to the global queue, with gp behind it. False: it is not full now. */
+static noinline bool runqputslow(struct p *pp, struct g *gp)
+{
+    struct runq *r = &pp->runq;
     struct g *batch[RUNQ_BATCH + 1];
+    uint32_t h = load_acquire(&r->head); /* (2) above */
+    if (load_relaxed(&r->tail) - h < RUNQ_SIZE)
+        return false;
     for (uint32_t i = 0; i < RUNQ_BATCH; i++)
-        batch[i] = load_relaxed(&pp->runq[(h + i) % RUNQ_SIZE]);
-    if (!cas_release(&pp->runqhead, h, h + RUNQ_BATCH)) /* release: (2) above */
+        batch[i] = load_relaxed(&r->slots[(h + i) % RUNQ_SIZE]);
+    if (!cas_release(&r->head, h, h + RUNQ_BATCH)) /* release: (2) above */
         return false;
     batch[RUNQ_BATCH] = gp;
     if (LOAM_TORTURE)
@@ -71,128 +146,113 @@ bool runqput(struct p *pp, struct g *gp, bool next)
             gp = xchg_seqcst(&pp->runnext, gp); /* (3) above */
         }
         if (gp == NULL)
-            return load_relaxed(&pp->runqhead) == load_relaxed(&pp->runqtail);
+            return ring_len(&pp->runq) + ring_len(&pp->ahead) == 0;
         published = true;
     }
-    for (;;) {
-        uint32_t h = load_acquire(&pp->runqhead); /* (2) above */
-        uint32_t t = load_relaxed(&pp->runqtail); /* ours */
-        if (t - h < RUNQ_SIZE) {
-            store_relaxed(&pp->runq[t % RUNQ_SIZE], gp);
-            if (published)
-                store_release(&pp->runqtail, t + 1); /* (1) above */
-            else
-                store_seqcst(&pp->runqtail, t + 1); /* (1) and (3) above */
-            return false;
-        }
-        if (runqputslow(pp, gp, h))
-            return false;
-    }
+    while (unlikely(!ring_put(&pp->runq, gp, published)))
+        if (runqputslow(pp, gp))
+            break;
+    return false;
+}
+
+void runqput_ahead(struct p *pp, struct g *gp)
+{
+    if (unlikely(debug.dst_on) || !ring_put(&pp->ahead, gp, false))
+        (void)runqput(pp, gp, false);
 }
 
 struct g *runqget(struct p *pp, bool *inherit_time)
 {
-    struct g *next = load_relaxed(&pp->runnext);
-    /* acquire: what made it runnable may have happened on a thread that we have not seen yet. Only
-     * a thief can win against us, and then there is no runnext. */
+    struct g *gp = load_relaxed(&pp->runnext);
     bool alone = one_p();
-    if (next != NULL) {
+    if (gp != NULL) {
         bool ours = true;
+        /* acquire: what made it runnable may have happened on a thread that we have not seen yet.
+         * Only a thief can win against us, and then there is no runnext. */
         if (alone)
             store_relaxed(&pp->runnext, NULL);
         else
-            ours = cas_acquire(&pp->runnext, next, NULL);
+            ours = cas_acquire(&pp->runnext, gp, NULL);
         if (ours) {
             *inherit_time = true;
-            return next;
-        }
-    }
-    for (;;) {
-        uint32_t h = load_acquire(&pp->runqhead);
-        uint32_t t = load_relaxed(&pp->runqtail); /* ours */
-        if (t == h)
-            return NULL;
-        struct g *gp = load_relaxed(&pp->runq[h % RUNQ_SIZE]);
-        bool ours = true;
-        if (alone)
-            store_relaxed(&pp->runqhead, h + 1);
-        else
-            ours = cas_acqrel(&pp->runqhead, h, h + 1); /* (2) above */
-        if (ours) {
-            *inherit_time = false;
             return gp;
         }
     }
+    *inherit_time = false;
+    if (unlikely(load_relaxed(&pp->ahead.head) != load_relaxed(&pp->ahead.tail)) &&
+        pp->ahead_streak < AHEAD_STREAK) {
+        gp = ring_get(&pp->ahead, alone);
+        if (gp != NULL) {
+            pp->ahead_streak++;
+            return gp;
+        }
+    }
+    pp->ahead_streak = 0;
+    gp = ring_get(&pp->runq, alone);
+    return likely(gp != NULL) ? gp : ring_get(&pp->ahead, alone);
 }
 
 uint32_t runqlen(struct p *pp)
 {
-    uint32_t h = load_relaxed(&pp->runqhead), t = load_relaxed(&pp->runqtail);
-    return t - h <= RUNQ_SIZE ? t - h : 0; /* read at different moments */
+    return ring_len(&pp->runq) + ring_len(&pp->ahead);
+}
+
+uint32_t runq_ahead_room(struct p *pp)
+{
+    return RUNQ_SIZE - ring_len(&pp->ahead);
 }
 
 bool runqempty(struct p *pp)
 {
-    /* The owner may move runnext into the ring between our looks: only a consistent triple counts.
+    /* The owner may move runnext into the ring between our looks: only a consistent set counts.
      * seqcst: (3) above. */
     for (;;) {
-        uint32_t h = load_seqcst(&pp->runqhead);
-        uint32_t t = load_seqcst(&pp->runqtail);
+        uint32_t h = load_seqcst(&pp->runq.head);
+        uint32_t t = load_seqcst(&pp->runq.tail);
+        uint32_t ahead_h = load_seqcst(&pp->ahead.head);
+        uint32_t ahead_t = load_seqcst(&pp->ahead.tail);
         struct g *next = load_seqcst(&pp->runnext);
-        if (t == load_seqcst(&pp->runqtail))
-            return h == t && next == NULL;
+        if (t == load_seqcst(&pp->runq.tail))
+            return h == t && ahead_h == ahead_t && next == NULL;
     }
 }
 
-/* Takes half of victim's queue into batch, which is pp's ring from its tail on. */
-static uint32_t runqgrab(struct p *victim, struct p *pp, uint32_t tail, bool steal_next)
+/* By a thief: the victim's runnext. */
+static struct g *runnext_steal(struct p *victim)
 {
-    for (;;) {
-        uint32_t h = load_acquire(&victim->runqhead); /* against other consumers */
-        uint32_t t = load_acquire(&victim->runqtail); /* (1) above */
-        uint32_t n = t - h;
-        n = n - n / 2;
-        if (n == 0) {
-            struct g *next = steal_next ? load_relaxed(&victim->runnext) : NULL;
-            if (next == NULL)
-                return 0;
-            if (load_relaxed(&victim->status) == P_running && !LOAM_TORTURE) {
-                /* It was made ready a moment ago and mostly runs in less time than moving it to
-                 * another cache takes: leave it to an owner that keeps on switching. */
-                uint64_t before = load_relaxed(&victim->schedules);
-                for (int i = 0; i < 60; i++)
-                    arch_pause();
-                if (load_relaxed(&victim->schedules) != before)
-                    return 0;
-            }
-            if (!cas_acqrel(&victim->runnext, next, NULL)) /* acquire as in runqget */
-                continue;
-            store_relaxed(&pp->runq[tail % RUNQ_SIZE], next);
-            return 1;
-        }
-        if (n > RUNQ_SIZE / 2) /* h and t were read at different moments */
-            continue;
-        for (uint32_t i = 0; i < n; i++) {
-            struct g *gp = load_relaxed(&victim->runq[(h + i) % RUNQ_SIZE]);
-            store_relaxed(&pp->runq[(tail + i) % RUNQ_SIZE], gp);
-        }
-        if (cas_acqrel(&victim->runqhead, h, h + n)) /* (2) above */
-            return n;
+    struct g *next = load_relaxed(&victim->runnext);
+    if (next == NULL)
+        return NULL;
+    if (load_relaxed(&victim->status) == P_running && !LOAM_TORTURE) {
+        /* It was made ready a moment ago and mostly runs in less time than moving it to another
+         * cache takes: leave it to an owner that keeps on switching. */
+        uint64_t before = load_relaxed(&victim->schedules);
+        for (int i = 0; i < 60; i++)
+            arch_pause();
+        if (load_relaxed(&victim->schedules) != before)
+            return NULL;
     }
+    return cas_acqrel(&victim->runnext, next, NULL) ? next : NULL; /* acquire as in runqget */
 }
 
 struct g *runqsteal(struct p *pp, struct p *victim, bool steal_next)
 {
-    uint32_t t = load_relaxed(&pp->runqtail);
-    uint32_t n = runqgrab(victim, pp, t, steal_next);
+    uint32_t n = ring_grab(&victim->runq, &pp->runq);
     if (n == 0)
-        return NULL;
-    struct m *mp = getm();
-    count_owner(&mp->steals, n);
-    n--; /* the last one runs at once */
-    struct g *gp = load_relaxed(&pp->runq[(t + n) % RUNQ_SIZE]);
-    if (n > 0)
-        store_release(&pp->runqtail, t + n); /* (1) above; we call wakep when we leave spinning */
+        n = ring_grab(&victim->ahead, &pp->runq);
+    struct g *gp;
+    if (n == 0) {
+        gp = steal_next ? runnext_steal(victim) : NULL;
+        if (gp == NULL)
+            return NULL;
+        n = 1;
+    } else {
+        uint32_t t = load_relaxed(&pp->runq.tail);
+        gp = load_relaxed(&pp->runq.slots[(t + n - 1) % RUNQ_SIZE]); /* it runs at once */
+        if (n > 1)
+            store_release(&pp->runq.tail, t + n - 1); /* (1); leaving spinning we call wakep */
+    }
+    count_owner(&getm()->steals, n);
     return gp;
 }
 
@@ -246,13 +306,9 @@ struct g *globrunqget_locked(struct p *pp, int max)
     if (n > RUNQ_SIZE / 2)
         n = RUNQ_SIZE / 2;
     struct g *gp = globrunqpop();
-    for (uint32_t i = 1; i < n; i++) {
-        uint32_t h = load_acquire(&pp->runqhead), t = load_relaxed(&pp->runqtail);
-        if (t - h >= RUNQ_SIZE)
-            break;
-        store_relaxed(&pp->runq[t % RUNQ_SIZE], globrunqpop());
-        store_release(&pp->runqtail, t + 1); /* (1) above; it was visible before */
-    }
+    uint32_t room = RUNQ_SIZE - ring_len(&pp->runq);
+    for (uint32_t i = 1; i < n && i <= room; i++)
+        (void)ring_put(&pp->runq, globrunqpop(), true); /* it was visible before */
     return gp;
 }
 

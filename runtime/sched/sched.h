@@ -125,6 +125,13 @@ enum { PREEMPT_SLICE = 1, PREEMPT_STOP = 2, PREEMPT_RANDOM = 4 };
 
 enum { P_LOCAL_SLOTS = 8 };
 
+/* A ring of runnable goroutines: any P may take from its head, only the owner puts at its tail. */
+struct runq {
+    uint32_t head __attribute__((aligned(cacheline))); /* atomic */
+    uint32_t tail;                                     /* atomic; the owner writes */
+    struct g *slots[RUNQ_SIZE];                        /* atomic */
+};
+
 struct p {
     uint32_t status;      /* atomic; states.tbl */
     int id;               /* const */
@@ -146,11 +153,9 @@ struct p {
     uint64_t traceseq;                  /* owner M */
     uint64_t clock_ticks;               /* owner M: when the clock was last read for timers */
     uint64_t schedules, created, ended; /* owner M writes, all read */
-    /* The run queue: any P may take from its head, only the owner M puts at its tail. */
-    uint32_t runqhead __attribute__((aligned(cacheline))); /* atomic */
-    uint32_t runqtail;                                     /* atomic; owner M writes */
-    struct g *runnext;                                     /* atomic: runs before the queue */
-    struct g *runq[RUNQ_SIZE];                             /* atomic */
+    struct g *runnext __attribute__((aligned(cacheline))); /* atomic: runs before the queues */
+    uint32_t ahead_streak; /* owner M: taken from `ahead` in a row */
+    struct runq runq, ahead;
     /* For upper floors. time/: its heap, and when its first timer is due (0: none). */
     int64_t timers_when __attribute__((aligned(cacheline))); /* atomic */
     uint32_t timers_len;                                     /* atomic: how many it holds */
@@ -205,6 +210,16 @@ void goready(struct g *gp);
 
 /* goready that puts it at the tail: for wakers that wake many and go on themselves. */
 void goready_tail(struct g *gp);
+
+/* goready for what a clock or the network woke: it runs ahead of those that wait for their turn,
+ * within bounds. On g0 or a goroutine, with a P. */
+void goready_ahead(struct g *gp);
+
+/* How many more of these this P's queue takes before it lets them wait like others. */
+uint32_t runq_ahead_room(struct p *pp);
+
+/* Whether nobody waits on pp's own queues; a hint unless pp's owner asks. */
+bool runqempty(struct p *pp);
 
 /* Puts the calling goroutine behind the others of its P; with none waiting, does nothing. */
 void gosched(void);

@@ -151,7 +151,7 @@ static always_inline bool caspstatus(struct p *pp, uint32_t from, uint32_t to)
 /* True if gp is now the only one on pp's queues, in runnext. */
 bool runqput(struct p *pp, struct g *gp, bool next);
 struct g *runqget(struct p *pp, bool *inherit_time);
-bool runqempty(struct p *pp);
+void runqput_ahead(struct p *pp, struct g *gp);
 struct g *runqsteal(struct p *pp, struct p *victim, bool steal_next);
 void runqdrain_locked(struct p *pp); /* all to the global queue */
 void globrunqput_locked(struct g *gp);

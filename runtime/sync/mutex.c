@@ -57,8 +57,7 @@ static bool can_spin(int round)
         return false;
     struct m *mp = getm();
     struct p *pp = mp->p;
-    if (pp == NULL || load_relaxed(&pp->runnext) != NULL ||
-        load_relaxed(&pp->runqhead) != load_relaxed(&pp->runqtail))
+    if (pp == NULL || !runqempty(pp))
         return false;
     if (unlikely(load_relaxed(&cpus) == 0))
         store_relaxed(&cpus, os_cpu_count());

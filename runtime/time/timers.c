@@ -302,36 +302,26 @@ static always_inline bool is_due(const struct timers *ts, int64_t now)
     return when != 0 && when <= now && when != WHEN_NEVER;
 }
 
-/* How many timers to fire now: as many as the run queue of the P at hand takes without throwing others
- * out of it, at least one. The rest stay in the heap, where they lie by deadline: thrown into the
- * global queue, the ones woken first would be the last to run. The scheduler comes back soon, as long
- * as timers_when is in the past. */
+/* How many timers to fire now: as many as the P at hand lets run ahead of others, at least one. The
+ * rest stay in the heap, where they lie by deadline. The scheduler comes back soon, as long as
+ * timers_when is in the past. */
 static always_inline int fire_limit(void)
 {
-    struct p *pp = getm()->p;
-    /* relaxed: thieves change it meanwhile */
-    uint32_t queued = load_relaxed(&pp->runqtail) - load_relaxed(&pp->runqhead);
-    return queued < RUNQ_SIZE / 2 ? (int)(RUNQ_SIZE / 2 - queued) : 1;
+    uint32_t room = runq_ahead_room(getm()->p);
+    return room > 0 ? (int)room : 1;
 }
 
-/* Fires a batch; true if something became runnable. *first: nothing has, so far in this timers_run. */
-static always_inline bool fire(const struct due *batch, int n, int64_t now, bool *first)
+/* Fires a batch; true if something became runnable. */
+static always_inline bool fire(const struct due *batch, int n, int64_t now)
 {
     bool any = false;
     for (int i = 0; i < n; i++) {
-        bool did = true;
         if ((batch[i].ref & IS_G) == 0) {
-            did = timer_fire((struct loam_timer *)batch[i].ref, batch[i].seq, now);
+            any |= timer_fire((struct loam_timer *)batch[i].ref, batch[i].seq, now);
         } else {
-            /* in the order in which they were due: the first runs next, the others behind it */
-            struct g *gp = (struct g *)(batch[i].ref & ~(uintptr_t)IS_G);
-            if (*first)
-                goready(gp);
-            else
-                goready_tail(gp);
+            goready_ahead((struct g *)(batch[i].ref & ~(uintptr_t)IS_G));
+            any = true;
         }
-        any |= did;
-        *first &= !did;
     }
     return any;
 }
@@ -342,7 +332,6 @@ int64_t timers_run(struct p *pp, int64_t now, bool *ran)
 {
     struct timers *ts = pp->timers;
     struct due batch[RUN_BATCH];
-    bool first = true;
     *ran = false;
     for (int left = fire_limit();;) {
         struct garbage old = {0};
@@ -355,7 +344,7 @@ int64_t timers_run(struct p *pp, int64_t now, bool *ran)
         verify(ts);
         unlock(&ts->lock);
         dispose(&old);
-        *ran |= fire(batch, n, now, &first);
+        *ran |= fire(batch, n, now);
         left -= n;
         if (left <= 0 || (n < max && looks > 0))
             return next;
