@@ -411,8 +411,10 @@ int compile_program(const struct compile *c, const char *out, const char *scratc
     }
     /* Without its table a program runs as well; its tracebacks just name no lines. */
     const char *why;
-    if (!pcln_add(out, &why))
-        message_error("%s: tracebacks will show no lines: %s", out, why);
+    if (!pcln_add(out, &why)) {
+        message_warning("tracebacks will name no functions and lines: %s: %s", out, why);
+        message_hint("to make the program smaller, build without -s and strip it afterwards");
+    }
     return STATUS_OK;
 }
 

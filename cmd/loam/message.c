@@ -19,20 +19,32 @@ bool message_colours(int fd)
     return term != NULL && strcmp(term, "dumb") != 0 && isatty(fd);
 }
 
-void message_error(const char *format, ...)
+static void say(const char *kind, const char *colour, const char *format, va_list args)
 {
     bool colours = message_colours(STDERR_FILENO);
-    va_list args;
     char *text;
-    va_start(args, format);
-    int n = vasprintf(&text, format, args);
-    va_end(args);
-    if (n < 0)
+    if (vasprintf(&text, format, args) < 0)
         return;
     fflush(stdout);
-    fprintf(stderr, "%s: %serror:%s %s\n", message_who, colours ? "\033[1;31m" : "",
+    fprintf(stderr, "%s: %s%s:%s %s\n", message_who, colours ? colour : "", kind,
             colours ? "\033[0m" : "", text);
     free(text);
+}
+
+void message_error(const char *format, ...)
+{
+    va_list args;
+    va_start(args, format);
+    say("error", "\033[1;31m", format, args);
+    va_end(args);
+}
+
+void message_warning(const char *format, ...)
+{
+    va_list args;
+    va_start(args, format);
+    say("warning", "\033[1;35m", format, args);
+    va_end(args);
 }
 
 void message_hint(const char *format, ...)

@@ -310,11 +310,13 @@ static void read_lines(struct unit *u, Dwarf_Die *cu)
 
 /* ---- All of it --------------------------------------------------------------------------------- */
 
-static void read_unit(struct input *in, Dwarf_Die *cu)
+/* One unit: its lines, and its functions below `die`. With -gsplit-dwarf they are in another file,
+ * which elfutils finds by the name in the skeleton `cu`; file numbers count in that file then. */
+static void read_unit(struct input *in, Dwarf_Die *cu, Dwarf_Die *die)
 {
     struct unit u = {.in = in};
     Dwarf_Attribute attr;
-    if (dwarf_getsrcfiles(cu, &u.files, &u.file_count) != 0)
+    if (dwarf_getsrcfiles(die, &u.files, &u.file_count) != 0)
         u.file_count = 0;
     u.file_strings = calloc(u.file_count + 1, sizeof *u.file_strings);
     if (u.file_strings == NULL) {
@@ -324,18 +326,21 @@ static void read_unit(struct input *in, Dwarf_Die *cu)
     u.directory = dwarf_formstring(dwarf_attr(cu, DW_AT_comp_dir, &attr));
     read_lines(&u, cu);
     struct place outside = {.scope = SCOPE_NONE};
-    walk(&u, cu, &outside);
+    walk(&u, die, &outside);
     free(u.file_strings);
 }
 
 void pcln_read_dwarf(struct input *in, Dwarf *dwarf)
 {
     Dwarf_CU *cu = NULL;
-    Dwarf_Die die;
+    Dwarf_Die die, split;
     uint8_t type;
-    while (!in->failed && dwarf_get_units(dwarf, cu, &cu, NULL, &type, &die, NULL) == 0)
+    while (!in->failed && dwarf_get_units(dwarf, cu, &cu, NULL, &type, &die, &split) == 0) {
         if (type == DW_UT_compile)
-            read_unit(in, &die);
+            read_unit(in, &die, &die);
+        else if (type == DW_UT_skeleton) /* a split that is not found has no address */
+            read_unit(in, &die, split.addr != NULL ? &split : &die);
+    }
 }
 
 void pcln_read_symbols(struct input *in, Elf *elf)

@@ -53,6 +53,8 @@ extern const char *message_who;
 
 /* "loam run: error: TEXT" on stderr; coloured on a terminal. TEXT says what and where. */
 void message_error(const char *format, ...) __attribute__((format(printf, 1, 2)));
+/* The same for what is only worth knowing. */
+void message_warning(const char *format, ...) __attribute__((format(printf, 1, 2)));
 /* An indented line below an error that says what to do. */
 void message_hint(const char *format, ...) __attribute__((format(printf, 1, 2)));
 /* Shows a command that is about to be run, quoted for the shell. */

@@ -84,7 +84,7 @@ class Test(unittest.TestCase):
         self.write("body.h", BODY)
         source = self.write("main.c", MAIN)
         subprocess.run([*CC, "-O2", "-g", "-Wl,--build-id", *flags, "-o", self.path(name), source],
-                       check=True)
+                       check=True, cwd=self.dir.name)
         return self.path(name)
 
     def add(self, path):
@@ -155,17 +155,32 @@ class Test(unittest.TestCase):
             table.start + pc)[0]})
         self.assertGreater(self.compare_with_addr2line(program, addresses), 15)
 
+    def chains(self, program):
+        """All (function, file, line) from the innermost outwards."""
+        table = Table(program)
+        return {tuple((f, os.path.basename(file), line)
+                      for f, file, line in table.frames(table.start + pc)[0])
+                for pc in table.pcs}
+
     def test_inlined_functions(self):
         program = self.make()
         self.add(program)
-        table = Table(program)
-        chains = {tuple((f, os.path.basename(file), line)
-                        for f, file, line in table.frames(table.start + pc)[0])
-                  for pc in table.pcs}
+        chains = self.chains(program)
         self.assertIn((("innermost", "inner.h", 4), ("middle", "inner.h", 9),
                        ("worker", "main.c", 8)), chains)
         # a function's text in a file of its own
         self.assertTrue(any(("before_main", "body.h", 1) == c[0] for c in chains if c), chains)
+
+    def test_forms_of_debug_information(self):
+        forms = [["-gdwarf-4"], ["-gdwarf-5"], ["-gz"], ["-gsplit-dwarf"], ["-g1"], ["-g3"],
+                 ["-O1"], ["-Os"], ["-static"], ["-no-pie", "-fno-pie"]]
+        if not CLANG:  # clang's needs a plugin that it does not bring along
+            forms.append(["-flto"])
+        for flags in forms:
+            program = self.make(*flags)
+            self.add(program)
+            self.assertIn((("innermost", "inner.h", 4), ("middle", "inner.h", 9),
+                           ("worker", "main.c", 8)), self.chains(program), flags)
 
     def test_offsets(self):
         program = self.make()

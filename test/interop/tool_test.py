@@ -320,6 +320,11 @@ class Build(Base):
                                   capture_output=True, text=True).stdout
         self.assertIn(".loam_pcln", sections)
 
+    def test_no_symbols(self):
+        done = self.run_tool("build", "--ldflags=-s", "args.c")
+        self.assertEqual(done.returncode, 0)
+        self.assertIn("loam build: warning: tracebacks will name no functions", done.stderr)
+
     def test_no_program_after_an_error(self):
         self.write("broken.c", "int main(void) { return x; }\n")
         self.run_tool("build", "broken.c")
