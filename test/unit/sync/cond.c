@@ -22,9 +22,9 @@ static void start_waiters(int n)
     loam_mutex_lock(&mu);
     norder = waiting = 0;
     loam_mutex_unlock(&mu);
-    put(&done, 0);
+    store(&done, 0);
     for (int i = 0; i < n; i++) {
-        start(waiter, (void *)(intptr_t)i);
+        go(waiter, (void *)(intptr_t)i);
         for (bool there = false; !there; loam_yield()) {
             loam_mutex_lock(&mu);
             there = waiting == i + 1;
@@ -39,7 +39,7 @@ static void test_first_in_first_out(void)
     start_waiters(N);
     for (int i = 0; i < N; i++) {
         loam_cond_signal(&cond);
-        WAIT_UNTIL(get(&done) == i + 1);
+        WAIT_UNTIL(load(&done) == i + 1);
         CHECK_EQ(order[i], i);
     }
     CHECK_EQ(cond.wait, cond.notify);
@@ -50,12 +50,12 @@ static void test_broadcast(void)
     enum { N = 10 };
     start_waiters(N);
     loam_cond_signal(&cond);
-    WAIT_UNTIL(get(&done) == 1);
+    WAIT_UNTIL(load(&done) == 1);
     CHECK_EQ(order[0], 0);
     loam_sleep(LOAM_MILLISECOND);
-    CHECK_EQ(get(&done), 1); /* one signal, one waiter */
+    CHECK_EQ(load(&done), 1); /* one signal, one waiter */
     loam_cond_broadcast(&cond);
-    WAIT_UNTIL(get(&done) == N);
+    WAIT_UNTIL(load(&done) == N);
     CHECK_EQ(cond.wait, cond.notify);
     CHECK(cond.sema.head == NULL && cond.sema.tail == NULL);
 }
@@ -67,9 +67,9 @@ static void test_signal_is_not_kept(void)
     loam_cond_broadcast(&cond);
     start_waiters(1);
     loam_sleep(LOAM_MILLISECOND);
-    CHECK_EQ(get(&done), 0);
+    CHECK_EQ(load(&done), 0);
     loam_cond_signal(&cond);
-    WAIT_UNTIL(get(&done) == 1);
+    WAIT_UNTIL(load(&done) == 1);
 }
 
 static void test_tickets_wrap(void)
@@ -100,7 +100,7 @@ static void test_foreign_thread(void)
     pthread_t thread;
     CHECK_EQ(pthread_create(&thread, NULL, foreign, NULL), 0);
     loam_blocking(join_thread, &thread);
-    WAIT_UNTIL(get(&done) == 3);
+    WAIT_UNTIL(load(&done) == 3);
 }
 
 static const struct test tests[] = {

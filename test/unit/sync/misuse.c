@@ -25,7 +25,7 @@ static void lock_it(void *arg)
 static void mutex_unlock_twice(void)
 {
     loam_mutex_lock(&mu);
-    start(lock_it, NULL);
+    go(lock_it, NULL);
     WAIT_UNTIL(mutex_waiters(&mu) == 1);
     loam_mutex_unlock(&mu);
     WAIT_UNTIL(mutex_waiters(&mu) == 0 && mu.state == 1);
@@ -65,7 +65,7 @@ static void wg_negative(void)
 static void wait_for_it(void *arg)
 {
     (void)arg;
-    put(&ready, 1);
+    store(&ready, 1);
     loam_waitgroup_wait(&wg);
 }
 
@@ -80,7 +80,7 @@ static void wg_reused(void)
 {
     loam_gomaxprocs(1);
     loam_waitgroup_add(&wg, 1);
-    start(wait_for_it, NULL);
+    go(wait_for_it, NULL);
     WAIT_UNTIL((uint32_t)__atomic_load_n(&wg.state, __ATOMIC_RELAXED) == 1);
     loam_waitgroup_done(&wg);
     loam_waitgroup_add(&wg, 1); /* the waiter has not run yet */
@@ -212,7 +212,11 @@ int main(int argc, char **argv)
 {
     if (argc > 1)
         return loam_run(one, argc, argv);
-    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++)
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        /* TSan's own thread looks like one of the program's, which could come and wake somebody */
+        if (TEST_TSAN && strcmp(cases[i].text, DEADLOCK) == 0)
+            continue;
         expect_death(cases[i].mode, cases[i].text);
+    }
     return 0;
 }

@@ -31,7 +31,7 @@ static void test_first_in_first_out(void)
     norder = 0;
     loam_mutex_lock(&mu);
     for (int i = 0; i < N; i++) {
-        start(wait_in_line, (void *)(intptr_t)i);
+        go(wait_in_line, (void *)(intptr_t)i);
         WAIT_UNTIL(mutex_waiters(&mu) == (uint32_t)i + 1);
     }
     CHECK(!loam_mutex_try_lock(&mu));
@@ -52,17 +52,17 @@ static int step;
 static void unlock_for_another(void *arg)
 {
     (void)arg;
-    put(&step, 1);
+    store(&step, 1);
     loam_mutex_unlock(&mu);
 }
 
 static void test_not_owned(void)
 {
-    put(&step, 0);
+    store(&step, 0);
     loam_mutex_lock(&mu);
-    start(unlock_for_another, NULL);
+    go(unlock_for_another, NULL);
     loam_mutex_lock(&mu);
-    CHECK_EQ(get(&step), 1);
+    CHECK_EQ(load(&step), 1);
     loam_mutex_unlock(&mu);
 }
 
@@ -78,7 +78,7 @@ static void lock_once(void *arg)
 {
     loam_mutex_lock(&mu);
     loam_mutex_unlock(&mu);
-    put(arg, 1);
+    store((int *)arg, 1);
 }
 
 static void join_thread(void *arg)
@@ -90,12 +90,12 @@ static void test_unlock_from_foreign_thread(void)
 {
     int done = 0;
     loam_mutex_lock(&mu);
-    start(lock_once, &done);
+    go(lock_once, &done);
     WAIT_UNTIL(mutex_waiters(&mu) == 1);
     pthread_t thread;
     CHECK_EQ(pthread_create(&thread, NULL, foreign, NULL), 0);
     loam_blocking(join_thread, &thread);
-    WAIT_UNTIL(get(&done));
+    WAIT_UNTIL(load(&done));
     CHECK_EQ(mu.state, 0);
 }
 
@@ -107,7 +107,7 @@ static int64_t longest;
 /* Has the mutex nearly always: takes it again right after giving it up. */
 static void hog(void *arg)
 {
-    while (!get(&stop)) {
+    while (!load(&stop)) {
         loam_mutex_lock(&mu);
         loam_sleep(100 * LOAM_MICROSECOND);
         loam_mutex_unlock(&mu);
@@ -122,10 +122,10 @@ static void test_starvation_is_bounded(void)
     if (!seeded())
         return;
     struct loam_waitgroup wg = {0};
-    put(&stop, 0);
+    store(&stop, 0);
     longest = 0;
     loam_waitgroup_add(&wg, 1);
-    start(hog, &wg);
+    go(hog, &wg);
     for (int i = 0; i < 20; i++) {
         loam_sleep(250 * LOAM_MICROSECOND);
         int64_t begin = loam_now();
@@ -135,7 +135,7 @@ static void test_starvation_is_bounded(void)
         if (waited > longest)
             longest = waited;
     }
-    put(&stop, 1);
+    store(&stop, 1);
     loam_waitgroup_wait(&wg);
     CHECK(longest < 1500 * LOAM_MICROSECOND);
     CHECK_EQ(mu.state, 0);
@@ -146,13 +146,13 @@ static int turns[4];
 static void greedy(void *arg)
 {
     int me = (int)(intptr_t)arg;
-    while (!get(&stop)) {
+    while (!load(&stop)) {
         loam_mutex_lock(&mu);
         turns[me]++;
         loam_sleep(1500 * LOAM_MICROSECOND); /* everybody else starves meanwhile */
         loam_mutex_unlock(&mu);
     }
-    put(&order[me], 1);
+    store(&order[me], 1);
 }
 
 /* All hold it for longer than 1 ms, so it is handed over in turn. */
@@ -160,13 +160,13 @@ static void test_starving_share_alike(void)
 {
     memset(turns, 0, sizeof turns);
     memset(order, 0, sizeof order);
-    put(&stop, 0);
+    store(&stop, 0);
     for (int i = 0; i < 4; i++)
-        start(greedy, (void *)(intptr_t)i);
+        go(greedy, (void *)(intptr_t)i);
     loam_sleep(120 * LOAM_MILLISECOND);
-    put(&stop, 1);
+    store(&stop, 1);
     for (int i = 0; i < 4; i++)
-        WAIT_UNTIL(get(&order[i]));
+        WAIT_UNTIL(load(&order[i]));
     int sum = turns[0] + turns[1] + turns[2] + turns[3];
     for (int i = 0; i < 4; i++)
         CHECK(turns[i] >= sum / 8);

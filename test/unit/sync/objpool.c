@@ -139,8 +139,8 @@ static void test_ps_that_go(void)
         loam_gomaxprocs(4);
         struct share s = {pool, 1 + round % 40, 0};
         for (int i = 0; i < 16; i++)
-            start(fill, &s);
-        WAIT_UNTIL(get(&s.done) == 16);
+            go(fill, &s);
+        WAIT_UNTIL(load(&s.done) == 16);
         loam_gomaxprocs(1);
         static uint8_t *held[OBJECTS];
         int before = made;

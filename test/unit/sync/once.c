@@ -10,14 +10,14 @@ static void first(void *arg)
     for (int i = 0; i < 20; i++)
         loam_sleep(100 * LOAM_MICROSECOND);
     CHECK(arg == &once);
-    put(&ended, 1);
+    store(&ended, 1);
 }
 
 static void caller(void *arg)
 {
     (void)arg;
     loam_once_do(&once, first, &once);
-    CHECK_EQ(get(&ended), 1);
+    CHECK_EQ(load(&ended), 1);
     add(&returned, 1);
 }
 
@@ -26,11 +26,11 @@ static void test_once(void)
     memset(&once, 0, sizeof once);
     calls = ended = returned = 0;
     for (int i = 0; i < 50; i++)
-        start(caller, NULL);
-    WAIT_UNTIL(get(&returned) == 50);
-    CHECK_EQ(get(&calls), 1);
+        go(caller, NULL);
+    WAIT_UNTIL(load(&returned) == 50);
+    CHECK_EQ(load(&calls), 1);
     caller(NULL);
-    CHECK_EQ(get(&calls), 1);
+    CHECK_EQ(load(&calls), 1);
     loam_once_do(&once, NULL, NULL); /* the function is not looked at any more */
     CHECK_EQ(once.mutex.state, 0);
 }

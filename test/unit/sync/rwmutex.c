@@ -2,7 +2,7 @@
 #include "synctest.h"
 
 static struct loam_rwmutex rw;
-static int in, done, go;
+static int in, done, leave;
 
 static void check_idle(void)
 {
@@ -23,7 +23,7 @@ static void reader(void *arg)
     (void)arg;
     loam_rwmutex_rlock(&rw);
     add(&in, 1);
-    WAIT_UNTIL(get(&go));
+    WAIT_UNTIL(load(&leave));
     add(&in, -1);
     loam_rwmutex_runlock(&rw);
     add(&done, 1);
@@ -33,58 +33,58 @@ static void writer(void *arg)
 {
     (void)arg;
     loam_rwmutex_lock(&rw);
-    CHECK_EQ(get(&in), 0);
+    CHECK_EQ(load(&in), 0);
     add(&done, 100);
     loam_rwmutex_unlock(&rw);
 }
 
 static void test_readers_share(void)
 {
-    in = done = go = 0;
+    in = done = leave = 0;
     for (int i = 0; i < 5; i++)
-        start(reader, NULL);
-    WAIT_UNTIL(get(&in) == 5);
+        go(reader, NULL);
+    WAIT_UNTIL(load(&in) == 5);
     CHECK(loam_rwmutex_try_rlock(&rw));
     loam_rwmutex_runlock(&rw);
     CHECK(!loam_rwmutex_try_lock(&rw));
-    put(&go, 1);
-    WAIT_UNTIL(get(&done) == 5);
+    store(&leave, 1);
+    WAIT_UNTIL(load(&done) == 5);
     check_idle();
 }
 
 /* A writer that waits keeps new readers out; when it is done they come in, all of them. */
 static void test_writer_holds_readers_off(void)
 {
-    in = done = go = 0;
+    in = done = leave = 0;
     for (int i = 0; i < 3; i++)
-        start(reader, NULL);
-    WAIT_UNTIL(get(&in) == 3);
-    start(writer, NULL);
+        go(reader, NULL);
+    WAIT_UNTIL(load(&in) == 3);
+    go(writer, NULL);
     WAIT_UNTIL(writer_announced());
     CHECK(!loam_rwmutex_try_rlock(&rw));
     for (int i = 0; i < 4; i++)
-        start(reader, NULL);
+        go(reader, NULL);
     loam_sleep(LOAM_MILLISECOND);
-    CHECK_EQ(get(&in), 3);
-    put(&go, 1);
-    WAIT_UNTIL(get(&done) == 107);
+    CHECK_EQ(load(&in), 3);
+    store(&leave, 1);
+    WAIT_UNTIL(load(&done) == 107);
     check_idle();
 }
 
 static void test_writer_alone(void)
 {
     in = done = 0;
-    put(&go, 1);
+    store(&leave, 1);
     loam_rwmutex_lock(&rw);
     CHECK(!loam_rwmutex_try_rlock(&rw));
     CHECK(!loam_rwmutex_try_lock(&rw));
     for (int i = 0; i < 3; i++)
-        start(reader, NULL);
-    start(writer, NULL);
+        go(reader, NULL);
+    go(writer, NULL);
     WAIT_UNTIL(mutex_waiters(&rw.w) == 1);
-    CHECK_EQ(get(&done), 0);
+    CHECK_EQ(load(&done), 0);
     loam_rwmutex_unlock(&rw);
-    WAIT_UNTIL(get(&done) == 103);
+    WAIT_UNTIL(load(&done) == 103);
     CHECK(loam_rwmutex_try_lock(&rw));
     loam_rwmutex_unlock(&rw);
     check_idle();

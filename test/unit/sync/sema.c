@@ -27,7 +27,7 @@ static void start_sleepers(int n)
 {
     norder = woken = 0;
     for (int i = 0; i < n; i++) {
-        start(sleeper, (void *)(intptr_t)i);
+        go(sleeper, (void *)(intptr_t)i);
         WAIT_UNTIL(queued() == i + 1);
     }
 }
@@ -46,7 +46,7 @@ static void test_order(void)
     start_sleepers(8);
     for (int i = 0; i < 8; i++) {
         semrelease(&s, 1);
-        WAIT_UNTIL(get(&woken) == i + 1);
+        WAIT_UNTIL(load(&woken) == i + 1);
         CHECK_EQ(order[i], i);
     }
     CHECK(s.head == NULL && s.tail == NULL && s.count == 0);
@@ -56,10 +56,10 @@ static void test_several_at_once(void)
 {
     start_sleepers(8);
     semrelease(&s, 3);
-    WAIT_UNTIL(get(&woken) == 3);
+    WAIT_UNTIL(load(&woken) == 3);
     CHECK_EQ(queued(), 5);
     semrelease(&s, 7);
-    WAIT_UNTIL(get(&woken) == 8);
+    WAIT_UNTIL(load(&woken) == 8);
     CHECK_EQ(s.count, 2);
     semacquire(&s, WAIT_semacquire);
     semacquire(&s, WAIT_semacquire);

@@ -16,7 +16,7 @@ enum { WAITING = 1 };
 static void acquire(void *arg)
 {
     struct wish *w = arg;
-    put(&w->result, loam_semaphore_acquire(&sem, w->n, w->ctx));
+    store(&w->result, loam_semaphore_acquire(&sem, w->n, w->ctx));
 }
 
 static struct wish wish(int64_t n, struct loam_context *ctx)
@@ -49,21 +49,21 @@ static void test_large_wish(void)
     loam_semaphore_init(&sem, 10);
     CHECK(loam_semaphore_try_acquire(&sem, 10));
     struct wish large = wish(8, NULL), small = wish(1, NULL), second = wish(2, NULL);
-    start(acquire, &large);
+    go(acquire, &large);
     WAIT_UNTIL(queued());
-    start(acquire, &small);
-    start(acquire, &second);
+    go(acquire, &small);
+    go(acquire, &second);
     loam_sleep(2 * LOAM_MILLISECOND);
     loam_semaphore_release(&sem, 7);
     loam_sleep(2 * LOAM_MILLISECOND);
-    CHECK_EQ(get(&large.result), WAITING);
-    CHECK_EQ(get(&small.result), WAITING);
+    CHECK_EQ(load(&large.result), WAITING);
+    CHECK_EQ(load(&small.result), WAITING);
     CHECK(!loam_semaphore_try_acquire(&sem, 1)); /* there is room, but others wait */
     loam_semaphore_release(&sem, 3);
     /* two are left: enough for one of the others, whichever came first */
-    WAIT_UNTIL(get(&large.result) == 0 && (get(&small.result) == 0 || get(&second.result) == 0));
+    WAIT_UNTIL(load(&large.result) == 0 && (load(&small.result) == 0 || load(&second.result) == 0));
     loam_semaphore_release(&sem, 8);
-    WAIT_UNTIL(get(&small.result) == 0 && get(&second.result) == 0);
+    WAIT_UNTIL(load(&small.result) == 0 && load(&second.result) == 0);
     CHECK_EQ(sem.used, 3);
     CHECK(sem.head == NULL && sem.tail == NULL);
 }
@@ -74,16 +74,16 @@ static void test_cancel(void)
     CHECK(loam_semaphore_try_acquire(&sem, 5));
     struct loam_context *ctx = loam_context_with_cancel(NULL);
     struct wish large = wish(8, ctx), small = wish(2, NULL);
-    start(acquire, &large);
+    go(acquire, &large);
     WAIT_UNTIL(queued());
-    start(acquire, &small);
+    go(acquire, &small);
     loam_sleep(2 * LOAM_MILLISECOND);
-    CHECK_EQ(get(&small.result), WAITING);
+    CHECK_EQ(load(&small.result), WAITING);
     loam_context_cancel(ctx, 0);
-    WAIT_UNTIL(get(&large.result) != WAITING);
-    CHECK_EQ(get(&large.result), -ECANCELED);
-    WAIT_UNTIL(get(&small.result) != WAITING); /* it was held up by the large one */
-    CHECK_EQ(get(&small.result), 0);
+    WAIT_UNTIL(load(&large.result) != WAITING);
+    CHECK_EQ(load(&large.result), -ECANCELED);
+    WAIT_UNTIL(load(&small.result) != WAITING); /* it was held up by the large one */
+    CHECK_EQ(load(&small.result), 0);
     CHECK_EQ(sem.used, 7);
     /* done already: even what is free is not given */
     CHECK_EQ(loam_semaphore_acquire(&sem, 1, ctx), -ECANCELED);
@@ -110,14 +110,14 @@ static void test_above_the_size(void)
     loam_semaphore_init(&sem, 3);
     struct loam_context *ctx = loam_context_with_cancel(NULL);
     struct wish w = wish(4, ctx);
-    start(acquire, &w);
+    go(acquire, &w);
     loam_sleep(2 * LOAM_MILLISECOND);
     CHECK(loam_semaphore_try_acquire(&sem, 3));
     loam_semaphore_release(&sem, 3);
-    CHECK_EQ(get(&w.result), WAITING);
+    CHECK_EQ(load(&w.result), WAITING);
     loam_context_cancel(ctx, 0);
-    WAIT_UNTIL(get(&w.result) != WAITING);
-    CHECK_EQ(get(&w.result), -ECANCELED);
+    WAIT_UNTIL(load(&w.result) != WAITING);
+    CHECK_EQ(load(&w.result), -ECANCELED);
     loam_context_free(ctx);
 }
 
@@ -138,12 +138,12 @@ static void test_foreign_thread(void)
     loam_semaphore_init(&sem, 1);
     CHECK(loam_semaphore_try_acquire(&sem, 1));
     struct wish w = wish(1, NULL);
-    start(acquire, &w);
+    go(acquire, &w);
     WAIT_UNTIL(queued());
     pthread_t thread;
     CHECK_EQ(pthread_create(&thread, NULL, foreign, NULL), 0);
     loam_blocking(join_thread, &thread);
-    WAIT_UNTIL(get(&w.result) == 0);
+    WAIT_UNTIL(load(&w.result) == 0);
 }
 
 static const struct test tests[] = {

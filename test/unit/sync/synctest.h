@@ -1,44 +1,11 @@
-/* What the tests of sync/ share: checks, tables of tests, tests that have to die. */
+/* What the tests of sync/ share: tables of tests, tests that have to die. */
 #ifndef SYNCTEST_H
 #define SYNCTEST_H
 
-#include <loam.h>
+#include "../../check.h"
 
 #include <spawn.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
 #include <sys/wait.h>
-#include <unistd.h>
-
-/* Ends the program with status 1 and the place unless the condition holds. */
-#define CHECK(cond)                                                                                \
-    do {                                                                                           \
-        if (!(cond))                                                                               \
-            test_fail(__FILE__, __LINE__, #cond, 0, 0);                                            \
-    } while (0)
-
-/* The same for two integers, which it shows. */
-#define CHECK_EQ(a, b)                                                                             \
-    do {                                                                                           \
-        long long test_a_ = (long long)(a), test_b_ = (long long)(b);                              \
-        if (test_a_ != test_b_)                                                                    \
-            test_fail(__FILE__, __LINE__, #a " == " #b, test_a_, test_b_);                         \
-    } while (0)
-
-static inline _Noreturn void test_fail(const char *file, int line, const char *what, long long a,
-                                       long long b)
-{
-    fprintf(stderr, "%s:%d: does not hold: %s (%lld, %lld)\n", file, line, what, a, b);
-    _exit(1);
-}
-
-/* True in a run of LOAMDEBUG=dst=SEED. */
-static inline bool seeded(void)
-{
-    const char *v = getenv("LOAMDEBUG");
-    return v != NULL && strstr(v, "dst=") != NULL;
-}
 
 struct test {
     const char *name;
@@ -69,31 +36,6 @@ static inline int run_tests(const struct test *tests)
         while (!(cond))                                                                            \
             loam_sleep(20 * LOAM_MICROSECOND);                                                     \
     } while (0)
-
-/* A word that one goroutine writes and others wait for. */
-static inline int get(int *p)
-{
-    return __atomic_load_n(p, __ATOMIC_ACQUIRE);
-}
-
-static inline void put(int *p, int v)
-{
-    __atomic_store_n(p, v, __ATOMIC_RELEASE);
-}
-
-static inline int add(int *p, int v)
-{
-    return __atomic_add_fetch(p, v, __ATOMIC_ACQ_REL);
-}
-
-static inline void start(void (*fn)(void *), void *arg)
-{
-    int err = loam_go(fn, arg);
-    if (err != 0) {
-        fprintf(stderr, "loam_go: %s\n", loam_error_text());
-        _exit(1);
-    }
-}
 
 /* How many wait for a mutex, by its documented word. */
 static inline uint32_t mutex_waiters(struct loam_mutex *m)
@@ -128,9 +70,8 @@ static inline void expect_death(const char *mode, const char *text)
     int status;
     CHECK_EQ(waitpid(pid, &status, 0), pid);
     if (!WIFEXITED(status) || WEXITSTATUS(status) != 2 || strstr(out, text) == NULL) {
-        fprintf(stderr, "%s: status %#x, expected exit 2 with \"%s\"; stderr was:\n%s\n", mode,
-                (unsigned)status, text, out);
-        _exit(1);
+        FAIL("%s: status %#x, expected exit 2 with \"%s\"; stderr was:\n%s", mode, (unsigned)status,
+             text, out);
     }
 }
 

@@ -15,12 +15,12 @@ static void test_wait(void)
 {
     struct loam_waitgroup wg = {0};
     loam_waitgroup_wait(&wg);
-    put(&done, 0);
+    store(&done, 0);
     loam_waitgroup_add(&wg, 10);
     for (int i = 0; i < 10; i++)
-        start(finish, &wg);
+        go(finish, &wg);
     loam_waitgroup_wait(&wg);
-    CHECK_EQ(get(&done), 10);
+    CHECK_EQ(load(&done), 10);
     loam_waitgroup_wait(&wg);
     CHECK_EQ(wg.state, 0);
 }
@@ -28,7 +28,7 @@ static void test_wait(void)
 static void waiter(void *arg)
 {
     loam_waitgroup_wait(arg);
-    CHECK_EQ(get(&done), 2);
+    CHECK_EQ(load(&done), 2);
     add(&woken, 1);
 }
 
@@ -38,16 +38,16 @@ static void test_several_waiters(void)
     done = woken = 0;
     loam_waitgroup_add(&wg, 2);
     for (int i = 0; i < 5; i++)
-        start(waiter, &wg);
+        go(waiter, &wg);
     WAIT_UNTIL((uint32_t)__atomic_load_n(&wg.state, __ATOMIC_ACQUIRE) == 5);
     finish(&wg);
     loam_sleep(LOAM_MILLISECOND);
-    CHECK_EQ(get(&woken), 0);
+    CHECK_EQ(load(&woken), 0);
     /* an addition while some wait, the counter being above zero, is legal */
     loam_waitgroup_add(&wg, 1);
     loam_waitgroup_add(&wg, -1);
     finish(&wg);
-    WAIT_UNTIL(get(&woken) == 5);
+    WAIT_UNTIL(load(&woken) == 5);
     CHECK_EQ(wg.state, 0);
 }
 
@@ -55,25 +55,25 @@ static void test_several_waiters(void)
 static void test_reuse(void)
 {
     struct loam_waitgroup again = {0};
-    put(&done, 0);
+    store(&done, 0);
     for (int i = 0; i < 200; i++) {
         struct loam_waitgroup wg = {0};
         loam_waitgroup_add(&wg, 1);
         loam_waitgroup_add(&again, 2);
-        start(finish, &wg);
-        start(finish, &again);
-        start(finish, &again);
+        go(finish, &wg);
+        go(finish, &again);
+        go(finish, &again);
         loam_waitgroup_wait(&wg);
         memset(&wg, 0xa5, sizeof wg);
         loam_waitgroup_wait(&again);
     }
-    CHECK_EQ(get(&done), 600);
+    CHECK_EQ(load(&done), 600);
 }
 
 static void count(void *arg)
 {
     loam_yield();
-    add(arg, 1);
+    add((int *)arg, 1);
 }
 
 static void test_go(void)
@@ -83,7 +83,7 @@ static void test_go(void)
     for (int i = 0; i < 50; i++)
         CHECK_EQ(loam_waitgroup_go(&wg, count, &n), 0);
     loam_waitgroup_wait(&wg);
-    CHECK_EQ(get(&n), 50);
+    CHECK_EQ(load(&n), 50);
 }
 
 static void *foreign(void *arg)
