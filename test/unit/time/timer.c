@@ -149,19 +149,20 @@ static void never(void)
 }
 
 enum { SLEEPERS = 50 };
-static int order[SLEEPERS], ended;
+static int order[SLEEPERS], woken, ended;
 
 static void sleeper(void *arg)
 {
     int i = (int)(intptr_t)arg;
     loam_sleep((i * 37 % SLEEPERS + 1) * LOAM_MILLISECOND / 4);
-    order[i * 37 % SLEEPERS] = add(&ended, 1);
+    order[i * 37 % SLEEPERS] = add(&woken, 1);
+    add(&ended, 1);
 }
 
 /* Each at its time. In real time on a busy machine only about. */
 static void in_their_order(void)
 {
-    ended = 0;
+    woken = ended = 0;
     for (int i = 0; i < SLEEPERS; i++)
         start(sleeper, (void *)(intptr_t)i);
     while (get(&ended) < SLEEPERS)
