@@ -131,13 +131,19 @@ static bool context_finish(struct loam_context *c, int32_t err, int32_t cause, s
     unlock(&c->lock);
 
     /* From here on nobody adds a waiter, and whoever makes the channel closes it. */
+    if (done == NULL && timer == NULL && !waiters)
+        return true;
+    /* A foreign thread keeps the runtime from going away under those that it wakes. If the stop was
+     * faster, visit_begin has synchronised with it, and the epoch is another. */
+    (void)visit_begin();
     bool stale = context_stale(c);
     if (done != NULL && !stale)
         loam_chan_close(done);
     if (waiters)
-        context_fire(c);
+        context_fire(c, stale);
     if (timer != NULL && !stale)
         context_stop_timer(c, timer);
+    visit_end();
     return true;
 }
 
@@ -242,11 +248,16 @@ struct loam_context *loam_context_with_value(struct loam_context *parent, const 
 
 /* ---- Deadlines --------------------------------------------------------------------------------- */
 
+void context_expire(struct loam_context *ctx)
+{
+    context_cancel(ctx, -ETIMEDOUT, -ETIMEDOUT);
+}
+
 /* The timer fired: on a goroutine of its own. */
 static void deadline_reached(void *arg)
 {
     struct loam_context *c = arg;
-    context_cancel(c, -ETIMEDOUT, -ETIMEDOUT);
+    context_expire(c);
     if (context_take_timer_ref(c))
         context_unref(c);
 }

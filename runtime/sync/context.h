@@ -38,6 +38,10 @@ int context_wait_begin(struct loam_context *ctx, struct context_waiter *w,
 /* Ends what context_wait_begin began (after an error too). True if fn was called; it has returned. */
 bool context_wait_end(struct context_waiter *w);
 
+/* For threads that watch a deadline by themselves, which works without a running runtime: the deadline
+ * of ctx has passed, so it is done. */
+void context_expire(struct loam_context *ctx);
+
 /* True if the context can ever be done. NULL is the root, which cannot. */
 bool context_cancellable(const struct loam_context *ctx);
 

@@ -52,8 +52,8 @@ static inline bool context_stale(const struct loam_context *c)
     return c->epoch != runtime_epoch();
 }
 
-/* context_wait.c: calls those that wait on c, which is done. */
-void context_fire(struct loam_context *c);
+/* context_wait.c: calls those that wait on c, which is done; stale: not the abandoned ones. */
+void context_fire(struct loam_context *c, bool stale);
 /* context_wait.c: frees the timers of a list of sleepers that were abandoned. */
 void context_free_sleepers(struct ring *sleepers);
 

@@ -81,14 +81,15 @@ bool context_wait_end(struct context_waiter *w)
 
 static void after_start(void (*fn)(void *), void *arg, uintptr_t callerpc)
 {
-    /* Nobody is left to tell: the program relies on fn being run. */
-    if (newproc(fn, arg, NULL, 0, NULL, 0, callerpc) != 0)
+    int err = newproc(fn, arg, NULL, 0, NULL, 0, callerpc);
+    /* Nobody is left to tell, and the program relies on fn being run; but not if there is no runtime
+     * to run it, or it is being stopped. */
+    if (err != 0 && err != -EINVAL && err != -ECHILD)
         fatal("out of memory: cannot start the function of loam_context_after_func");
 }
 
-void context_fire(struct loam_context *c)
+void context_fire(struct loam_context *c, bool stale)
 {
-    bool stale = context_stale(c);
     for (;;) {
         lock(&c->lock);
         struct ring *r = ring_pop(&c->waiters);

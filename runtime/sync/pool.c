@@ -152,21 +152,18 @@ static void leave(struct loam_pool *p, bool on_goroutine)
     unlock(&p->lock);
 }
 
-static void cancel(struct pool_call *c, int err)
+/* The context is done. With its lock: until we return the entry stays. */
+static void call_cancelled(struct context_waiter *w)
 {
+    struct pool_call *c = container_of(w, struct pool_call, cw);
     struct loam_pool *p = c->pool;
+    int err = loam_context_err(w->ctx);
     lock(&p->lock);
     if (c->state == CALL_NEW)
         c->result = err; /* submit() will see it */
     else if (c->state == CALL_QUEUED)
         pool_take_back_locked(p, c, err);
     unlock(&p->lock);
-}
-
-/* The context is done. With its lock: until we return the entry stays. */
-static void call_cancelled(struct context_waiter *w)
-{
-    cancel(container_of(w, struct pool_call, cw), loam_context_err(w->ctx));
 }
 
 /* Queues the call or begins it. -errno: it is OVER. */
@@ -202,7 +199,7 @@ static void thread_wait(struct pool_call *c, struct loam_context *ctx)
         int64_t now = os_nanotime();
         if (parker_wait(&c->pk, WAIT_pool_call, when > now ? when - now : 0) != PARKER_ASLEEP)
             return;
-        cancel(c, -ETIMEDOUT);
+        context_expire(ctx); /* calls us off, unless we run */
     }
     (void)parker_wait(&c->pk, WAIT_pool_call, -1);
 }
@@ -284,32 +281,31 @@ static int call(struct loam_pool *p, void (*fn)(void *), void *arg, struct loam_
         return -EINVAL;
     if (!pool_is_here(p))
         return -ECHILD;
-    struct m *mp = getm();
     struct g *gp = getg();
+    int before = errno; /* others run from here on */
     if (gp != NULL)
-        preempt_point(mp);
+        preempt_point(getm());
     struct pool_call c = {.pool = p,
                           .fn = fn,
                           .arg = arg,
                           .on_goroutine = gp != NULL,
                           .seeded = gp != NULL && debug.dst_on,
-                          .saved_errno = errno};
-    int before = c.saved_errno;
+                          .saved_errno = before};
     parker_init(&c.pk, gp);
     int err = enter(p, c.on_goroutine);
-    if (err != 0)
-        return err;
-    err = context_wait_begin(ctx, &c.cw, call_cancelled);
-    if (err == 0)
-        err = submit(p, &c, wait);
     if (err == 0) {
-        await(&c, ctx);
-        if (c.seeded && c.result == 0)
-            run_seeded(p, &c);
-        err = c.result;
+        err = context_wait_begin(ctx, &c.cw, call_cancelled);
+        if (err == 0)
+            err = submit(p, &c, wait);
+        if (err == 0) {
+            await(&c, ctx);
+            if (c.seeded && c.result == 0)
+                run_seeded(p, &c);
+            err = c.result;
+        }
+        context_wait_end(&c.cw);
+        leave(p, c.on_goroutine);
     }
-    context_wait_end(&c.cw);
-    leave(p, c.on_goroutine);
     errno = err == 0 ? c.saved_errno : before; /* of the thread that we are on now */
     return err;
 }

@@ -295,6 +295,7 @@ static void forget(struct ring *queue, struct loam_pool *p)
         struct pool_call *c = container_of(r, struct pool_call, link);
         if (c->on_goroutine) {
             ring_remove(r);
+            c->state = CALL_OVER; /* its context may call it off still */
             p->waiting--;
         }
     }

@@ -95,7 +95,8 @@ static void leave(struct left *l)
     }
     while (loam_num_goroutine() < 10)
         usleep(1000);
-    usleep(10000);
+    while (loam_context_err(l->late) == 0)
+        usleep(1000);
     CHECK(loam_context_err(l->late) == -ETIMEDOUT);
 }
 
