@@ -31,20 +31,31 @@ static int quit_tid; /* atomic: the thread that prints because of a signal */
 
 /* ---- One goroutine -------------------------------------------------------------------------- */
 
+/* The second line of a frame: file, line and offset in the function; where no line is known the
+ * module and the offset in it, which addr2line takes. As in Go an inlined function has no offset: it
+ * has no code of its own from which to count. */
+static void print_place(struct printer *p, const struct symtab_entry *e)
+{
+    if (e->file != NULL)
+        pr(p, "\t%s:%u", e->file, e->line);
+    else
+        pr(p, "\t%s", e->module != NULL ? e->module : "?");
+    if (e->file == NULL && e->module != NULL)
+        pr(p, " +0x%lx", (unsigned long)e->module_offset);
+    else if (e->file != NULL && !e->inlined)
+        pr(p, " +0x%lx", (unsigned long)e->offset);
+    pr(p, "\n");
+}
+
 static void print_frame(struct printer *p, const struct symtab_entry *e, uintptr_t pc)
 {
     if (e->function != NULL)
-        pr(p, "%s(...)\n\t", e->function);
+        pr(p, "%s(...)\n", e->function);
     else if (e->module != NULL)
-        pr(p, "%s+0x%lx\n\t", e->module, (unsigned long)e->module_offset);
+        pr(p, "?(...)\n"); /* the second line says where */
     else
-        pr(p, "0x%lx\n\t", (unsigned long)pc);
-    if (e->file != NULL)
-        pr(p, "%s:%u +0x%lx\n", e->file, e->line, (unsigned long)e->offset);
-    else if (e->module != NULL)
-        pr(p, "%s +0x%lx\n", e->module, (unsigned long)e->module_offset);
-    else
-        pr(p, "?\n");
+        pr(p, "0x%lx\n", (unsigned long)pc);
+    print_place(p, e);
 }
 
 /* Looks up the caller's side of a return address, or the instruction itself. */
@@ -85,7 +96,7 @@ static bool is_runtime_file(const char *file)
  * where that made its last call a jump and is not on the stack, the last one from our files. */
 static int skip_runtime(const uintptr_t *pcs, int n, bool first_is_return)
 {
-    int public = -1;
+    int outermost = -1; /* public function */
     int ours = 0;
     for (int i = 0; i < n && i < 12; i++) {
         struct symtab_entry e;
@@ -93,7 +104,7 @@ static int skip_runtime(const uintptr_t *pcs, int n, bool first_is_return)
         bool more = true;
         while (more) {
             if (e.function != NULL && strncmp(e.function, "loam_", 5) == 0)
-            public = i;
+                outermost = i;
             more = symtab_outer(&e);
         }
         if (e.file != NULL && !is_runtime_file(e.file))
@@ -101,7 +112,7 @@ static int skip_runtime(const uintptr_t *pcs, int n, bool first_is_return)
         if (e.file != NULL && ours == i && i + 1 < n)
             ours = i + 1;
     }
-    return public >= 0 ? public : ours;
+    return outermost >= 0 ? outermost : ours;
 }
 
 static noinline void print_stack(struct printer *p, uintptr_t pc, uintptr_t fp, uintptr_t lo,
@@ -181,14 +192,9 @@ static void print_created(struct printer *p, const struct g *gp)
         return;
     struct symtab_entry e;
     look_up(gp->gopc, true, &e);
-    pr(p, "created by %s in goroutine %lu\n\t", e.function != NULL ? e.function : "?",
+    pr(p, "created by %s in goroutine %lu\n", e.function != NULL ? e.function : "?",
        (unsigned long)gp->parent);
-    if (e.file != NULL)
-        pr(p, "%s:%u +0x%lx\n", e.file, e.line, (unsigned long)e.offset);
-    else if (e.module != NULL)
-        pr(p, "%s +0x%lx\n", e.module, (unsigned long)e.module_offset);
-    else
-        pr(p, "?\n");
+    print_place(p, &e);
 }
 
 /* The calling goroutine, from its caller's caller on. */
@@ -255,6 +261,9 @@ void loam_traceback(int fd)
 void loam_dump_goroutines(int fd)
 {
     if (visit_begin()) {
+        /* Modules that came by dlopen: here, not in a handler, and before the stop, because it takes
+         * the loader's lock, which a goroutine that is to be stopped may hold. */
+        symtab_refresh();
         struct g *gp = getg();
         bool stop = gp != NULL && getm()->p != NULL; /* not in a blocking call */
         if (stop)

@@ -55,6 +55,37 @@ int main(int argc, char **argv)
 }
 """
 
+# A module that comes by dlopen and has no symbols but the exported one.
+MODULE = """\
+__attribute__((noinline)) static void nameless(void (*dump)(int))
+{
+    dump(2);
+    __asm__ volatile("");
+}
+void (*volatile indirect)(void (*)(int)) = nameless;
+void in_module(void (*dump)(int))
+{
+    indirect(dump);
+    __asm__ volatile("");
+}
+"""
+
+LOADER = """\
+#include <dlfcn.h>
+#include <loam.h>
+static int program(int argc, char **argv)
+{
+    void *module = dlopen(argv[argc - 1], RTLD_NOW);
+    void (*fn)(void (*)(int)) = (void (*)(void (*)(int)))dlsym(module, "in_module");
+    fn(loam_dump_goroutines);
+    return 0;
+}
+int main(int argc, char **argv)
+{
+    return loam_run(program, argc, argv);
+}
+"""
+
 
 class Test(unittest.TestCase):
     def setUp(self):
@@ -80,6 +111,10 @@ class Test(unittest.TestCase):
         self.assertEqual(len(at), len(wanted), done.stderr)
         self.assertEqual(at, list(range(at[0], at[0] + len(wanted))), done.stderr)
         self.assertIn(f"\t{self.source}:29 +0x", done.stderr)
+        # As in Go: an inlined function has no offset of its own.
+        self.assertIn(f"innermost(...)\n\t{self.source}:6\n", done.stderr)
+        self.assertIn(f"middle(...)\n\t{self.source}:10\n", done.stderr)
+        self.assertIn(f"\t{self.source}:15 +0x", done.stderr)
 
     def run_program(self, *command):
         return subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE,
@@ -94,6 +129,20 @@ class Test(unittest.TestCase):
         self.assertEqual((built.returncode, built.stderr), (0, ""))
         subprocess.run(["strip", program], check=True)
         self.check_panic(self.run_program(program, "x"))
+
+    def test_module_loaded_later(self):
+        module = os.path.join(os.path.realpath(self.dir.name), "module.so")
+        for name, text in (("module.c", MODULE), ("prog.c", LOADER)):
+            with open(os.path.join(self.dir.name, name), "w", encoding="ascii") as f:
+                f.write(text)
+        subprocess.run(["cc", "-shared", "-fPIC", "-O2", "-fno-omit-frame-pointer", "-s", "-o",
+                        module, os.path.join(self.dir.name, "module.c")], check=True)
+        done = self.run_program(TOOL, "run", self.source, module)
+        self.assertEqual(done.returncode, 0, done.stderr)
+        self.assertRegex(done.stderr, r"\n\?\(\.\.\.\)\n\t%s \+0x[0-9a-f]+\n"
+                         r"in_module\(\.\.\.\)\n\t%s \+0x[0-9a-f]+\n"
+                         r"program\(\.\.\.\)\n\t%s:7 \+0x" % (
+                             (re.escape(module),) * 2 + (re.escape(self.source),)))
 
     @unittest.skipIf(VARIANT == "tsan", "ThreadSanitizer keeps a signal back until the thread makes "
                      "a call that it intercepts, and idle threads of the runtime make none")
