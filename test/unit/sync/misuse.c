@@ -28,7 +28,7 @@ static void mutex_unlock_twice(void)
     go(lock_it, NULL);
     WAIT_UNTIL(mutex_waiters(&mu) == 1);
     loam_mutex_unlock(&mu);
-    WAIT_UNTIL(mutex_waiters(&mu) == 0 && mu.state == 1);
+    WAIT_UNTIL(mutex_waiters(&mu) == 0 && load(&mu.state) == 1);
     loam_mutex_unlock(&mu);
     loam_mutex_unlock(&mu);
 }
@@ -81,7 +81,7 @@ static void wg_reused(void)
     loam_gomaxprocs(1);
     loam_waitgroup_add(&wg, 1);
     go(wait_for_it, NULL);
-    WAIT_UNTIL((uint32_t)__atomic_load_n(&wg.state, __ATOMIC_RELAXED) == 1);
+    WAIT_UNTIL((uint32_t)load(&wg.state) == 1);
     loam_waitgroup_done(&wg);
     loam_waitgroup_add(&wg, 1); /* the waiter has not run yet */
     loam_sleep(LOAM_SECOND);

@@ -34,8 +34,8 @@ static void writer(void *arg)
     (void)arg;
     loam_rwmutex_lock(&rw);
     CHECK_EQ(load(&in), 0);
-    add(&done, 100);
     loam_rwmutex_unlock(&rw);
+    add(&done, 100);
 }
 
 static void test_readers_share(void)
