@@ -235,11 +235,13 @@ int loam_run_version(int (*fn)(int, char **), int argc, char **argv, int version
 struct call {
     void (*fn)(void *);
     void *arg;
-    struct g *caller;  /* NULL: a foreign thread, which sleeps on done */
-    struct call *next; /* calls_lock: foreign callers that wait */
-    struct call **prev_link;
-    int result; /* before done is set */
+    struct g *caller; /* NULL: a foreign thread, which sleeps on done */
+    /* ---- a foreign caller: calls_lock ---- */
+    struct call *next, **prev_link; /* those that wait */
+    bool over;
+    int result;
     struct note done;
+    /* ---- a goroutine ---- */
     struct mutex lock;
     bool ended, parked; /* lock */
 };
@@ -247,28 +249,15 @@ struct call {
 static struct mutex calls_lock = MUTEX_INIT(leaf);
 static struct call *calls; /* calls_lock */
 
-static void call_link(struct call *c)
+/* Under calls_lock, which the foreign caller takes before it gives up its stack. */
+static void call_over(struct call *c, int result)
 {
-    lock(&calls_lock);
-    c->next = calls;
-    c->prev_link = &calls;
-    if (calls != NULL)
-        calls->prev_link = &c->next;
-    calls = c;
-    unlock(&calls_lock);
-}
-
-static void call_unlink_locked(struct call *c)
-{
-    *c->prev_link = c->next;
-    if (c->next != NULL)
-        c->next->prev_link = c->prev_link;
-}
-
-/* Wakes the foreign caller, under the lock: the caller takes it before it gives up its stack. */
-static void call_wake_locked(struct call *c, int result)
-{
-    call_unlink_locked(c);
+    if (c->prev_link != NULL) {
+        *c->prev_link = c->next;
+        if (c->next != NULL)
+            c->next->prev_link = c->prev_link;
+    }
+    c->over = true;
     c->result = result;
     notewakeup(&c->done);
 }
@@ -278,7 +267,7 @@ static void calls_cancel(void)
 {
     lock(&calls_lock);
     while (calls != NULL)
-        call_wake_locked(calls, -ECANCELED);
+        call_over(calls, -ECANCELED);
     unlock(&calls_lock);
 }
 
@@ -287,7 +276,7 @@ static void call_end(void *p)
     struct call *c = p;
     if (c->caller == NULL) {
         lock(&calls_lock);
-        call_wake_locked(c, 0);
+        call_over(c, 0);
         unlock(&calls_lock);
         return;
     }
@@ -320,15 +309,21 @@ static bool call_unlock(struct g *gp, void *p)
 
 static int call_foreign(struct call *c, uintptr_t callerpc)
 {
-    call_link(c);
+    /* In one visit, so that a stop finds either no goroutine or a caller to cancel. */
+    (void)visit_begin();
     int err = newproc(call_main, c, NULL, 0, NULL, 0, callerpc);
-    if (err != 0) {
-        lock(&calls_lock);
-        if (c->result == 0) /* not cancelled in between */
-            call_unlink_locked(c);
-        unlock(&calls_lock);
-        return err;
+    lock(&calls_lock);
+    if (err == 0 && !c->over) {
+        c->next = calls;
+        c->prev_link = &calls;
+        if (calls != NULL)
+            calls->prev_link = &c->next;
+        calls = c;
     }
+    unlock(&calls_lock);
+    visit_end();
+    if (err != 0)
+        return err;
     notesleep(&c->done);
     lock(&calls_lock); /* whoever woke us is done with c */
     int result = c->result;
