@@ -287,7 +287,11 @@ bool gcstopm(struct m *mp)
     return stopm(mp);
 }
 
-/* ---- Wired goroutines --------------------------------------------------------------------------- */
+/* ---- Wired goroutines ---------------------------------------------------------------------------
+ *
+ * A wired goroutine may be made runnable, and found, while its M is still on its way to sleep. So
+ * startlockedm leaves the P in nextp, under sched.lock, and stoplockedm looks there first; idlelocked
+ * says that the M sleeps without a P, and whoever clears it wakes it. */
 
 /* The M of a wired goroutine sleeps until that one is runnable. False: leave. */
 bool stoplockedm(struct m *mp)
@@ -295,17 +299,15 @@ bool stoplockedm(struct m *mp)
     if (mp->p != NULL)
         handoffp(releasep(mp));
     lock(&sched.lock);
-    if (load_relaxed(&sched.leaving)) {
-        unlock(&sched.lock);
-        return false;
+    if (mp->nextp == NULL) {
+        if (load_relaxed(&sched.leaving) || load_relaxed(&mp->leave)) {
+            unlock(&sched.lock);
+            return false;
+        }
+        mp->idlelocked = true;
+        sched.nmidlelocked++;
+        checkdead_locked();
     }
-    if (load_relaxed(&mp->leave)) {
-        unlock(&sched.lock);
-        return false;
-    }
-    mp->idlelocked = true;
-    sched.nmidlelocked++;
-    checkdead_locked();
     unlock(&sched.lock);
     return mpark(mp);
 }
@@ -315,10 +317,17 @@ bool startlockedm(struct m *mp, struct g *gp)
 {
     struct m *other = gp->lockedm;
     lock(&sched.lock);
-    other->idlelocked = false;
-    sched.nmidlelocked--;
-    unlock(&sched.lock);
+    if (load_relaxed(&other->leave)) {
+        /* the end of loam_run: its thread has left, what is wired to it is abandoned */
+        unlock(&sched.lock);
+        return true;
+    }
+    if (other->idlelocked) {
+        other->idlelocked = false;
+        sched.nmidlelocked--;
+    }
     other->nextp = releasep(mp);
+    unlock(&sched.lock);
     notewakeup(&other->park);
     return stopm(mp);
 }

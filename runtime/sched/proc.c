@@ -447,5 +447,7 @@ void checkdead_locked(void)
         return;
     unlock(&sched.lock);
     throw_all = true;
+    if (goroutines_alive() == 0)
+        fatal("no goroutines (main called runtime.Goexit) - deadlock!");
     fatal("all goroutines are asleep - deadlock!");
 }
