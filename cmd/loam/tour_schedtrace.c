@@ -1,0 +1,587 @@
+/* Step 1-schedtrace: a real program under LOAMDEBUG=schedtrace=10,schedstates=1.
+ *
+ * The program is treehash (examples/treehash.c) on a directory that the user names. Its SCHED and
+ * GSTATES lines are recorded whole and taken apart by the check. While it runs, its variable `sched` is
+ * read from its memory: that is where the line's figures come from. What treehash prints is counted,
+ * for the figures of the tour's summary. A second, small program under scheddetail=1 shows that the
+ * counts of GSTATES add up to the goroutines there are. */
+#include <loam.h>
+
+#include <ctype.h>
+#include <limits.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "root.h"
+#include "scratch.h"
+#include "tool.h"
+#include "tour.h"
+#include "tour_code.h"
+#include "tour_image.h"
+
+enum { PERIOD_MS = 10, RUNS_MAX = 20, LINES_WANTED = 12, RUN_TIMEOUT_MS = 45000, LINES_MAX = 2000 };
+
+/* ---- The probe for scheddetail ------------------------------------------------------------------------------ */
+
+static void wait_for_end(void *end)
+{
+    loam_chan(char) c = (loam_chan(char))(uintptr_t)end;
+    (void)loam_recv(c);
+}
+
+static int detail_main(int argc, char **argv)
+{
+    (void)argc;
+    (void)argv;
+    loam_chan(char) end = loam_chan_make(char, 0);
+    for (int i = 0; i < 20; i++)
+        if (loam_go(wait_for_end, (void *)(uintptr_t)end) != 0)
+            return 1;
+    loam_sleep(60 * LOAM_MILLISECOND);
+    loam_close(end);
+    return 0;
+}
+
+bool probe_detail(json_t *m, const char **why)
+{
+    (void)m;
+    *why = "its main goroutine failed";
+    return loam_run(detail_main, 0, NULL) == 0;
+}
+
+/* ---- Lines -------------------------------------------------------------------------------------------------- */
+
+/* "name=value" at *p: moves behind it. */
+static bool take_pair(const char **p, const char **name, int64_t *value)
+{
+    const char *equals = *p + strspn(*p, "abcdefghijklmnopqrstuvwxyz");
+    char *end;
+    if (equals == *p || *equals != '=')
+        return false;
+    *name = keep_bytes(*p, (size_t)(equals - *p));
+    *value = strtoll(equals + 1, &end, 10);
+    if (end == equals + 1 || (*end != ' ' && *end != '\0'))
+        return false;
+    *p = *end == ' ' ? end + 1 : end;
+    return true;
+}
+
+/* "[ 1 0 ]" at *p: moves behind it; how many numbers, their sum in *sum; -1: no such list. */
+static int take_list(const char **p, int64_t *sum)
+{
+    int n = 0;
+    *sum = 0;
+    if (strncmp(*p, "[ ", 2) != 0)
+        return -1;
+    for (*p += 2; isdigit((unsigned char)**p); n++) {
+        char *end;
+        *sum += strtoll(*p, &end, 10);
+        if (*end != ' ')
+            return -1;
+        *p = end + 1;
+    }
+    if (**p != ']')
+        return -1;
+    ++*p;
+    return n;
+}
+
+struct line {
+    int64_t ms;
+    const char *names[16];
+    int64_t values[16];
+    size_t n;
+    int queues; /* SCHED: how many local queues */
+    int64_t queued;
+};
+
+static const char *const sched_keys[] = {"gomaxprocs",      "idleprocs",    "threads",
+                                         "spinningthreads", "needspinning", "idlethreads",
+                                         "runqueue"};
+static const char *const gstates_keys[] = {"gidle",    "grunnable", "grunning",
+                                           "gsyscall", "gwaiting",  "gdead"};
+
+static bool same_keys(const struct line *l, const char *const keys[], size_t n)
+{
+    if (l->n != n)
+        return false;
+    for (size_t i = 0; i < n; i++)
+        if (strcmp(l->names[i], keys[i]) != 0)
+            return false;
+    return true;
+}
+
+/* A whole line of either kind, in the form that parsers of Go's lines read. */
+static bool parse_line(const char *text, const char *kind, struct line *l)
+{
+    *l = (struct line){0};
+    size_t n = strlen(kind);
+    if (strncmp(text, kind, n) != 0 || text[n] != ' ')
+        return false;
+    char *end;
+    l->ms = strtoll(text + n + 1, &end, 10);
+    if (strncmp(end, "ms: ", 4) != 0)
+        return false;
+    const char *p = end + 4;
+    while (l->n < nelem(l->names) && take_pair(&p, &l->names[l->n], &l->values[l->n]))
+        l->n++;
+    if (strcmp(kind, "GSTATES") == 0)
+        return *p == '\0' && same_keys(l, gstates_keys, nelem(gstates_keys));
+    int64_t ticks;
+    l->queues = take_list(&p, &l->queued);
+    if (l->queues < 1 || strncmp(p, " schedticks=", 12) != 0)
+        return false;
+    p += 12;
+    return take_list(&p, &ticks) == l->queues && *p == '\0' &&
+           same_keys(l, sched_keys, nelem(sched_keys));
+}
+
+static int64_t value_of(const struct line *l, const char *name)
+{
+    for (size_t i = 0; i < l->n; i++)
+        if (strcmp(l->names[i], name) == 0)
+            return l->values[i];
+    return -1;
+}
+
+/* The lines of a text that begin with a word. */
+static json_t *lines_of(const char *text, const char *const words[], size_t n)
+{
+    json_t *rows = make("[]");
+    for (const char *p = text; *p != '\0'; p += strcspn(p, "\n"), p += *p == '\n')
+        for (size_t i = 0; i < n; i++)
+            if (strncmp(p, words[i], strlen(words[i])) == 0 && json_array_size(rows) < LINES_MAX)
+                json_array_append_new(rows, make("s", keep_bytes(p, strcspn(p, "\n"))));
+    return rows;
+}
+
+/* ---- The program that is watched -------------------------------------------------------------------------------- */
+
+static bool is_program(const char *path)
+{
+    return access(path, X_OK) == 0;
+}
+
+/* Where treehash is: given, built beside the tool, or to be compiled from the examples' source. */
+static const char *find_program(const struct tour *t, const char **why)
+{
+    if (t->program != NULL)
+        return t->program;
+    struct root r;
+    const char *dir = keep_bytes(t->tool, (size_t)(base_name(t->tool) - t->tool));
+    const char *built = keep_format("%sexamples/treehash", dir);
+    if (is_program(built))
+        return built;
+    *why = "there is no treehash: name it by --watch-program";
+    if (!root_find(&r))
+        return NULL;
+    const char *source = keep_format("%s/examples/treehash.c", r.root);
+    if (access(source, R_OK) != 0)
+        source = keep_format("%s/share/loam/examples/treehash.c", r.root);
+    const char *scratch = access(source, R_OK) == 0 ? scratch_make() : NULL;
+    if (scratch == NULL)
+        return NULL;
+    built = keep_format("%s/treehash", scratch);
+    char *argv[] = {(char *)t->tool, (char *)"build", (char *)"-o",
+                    (char *)built,   (char *)source,  NULL};
+    struct capture c;
+    if (!capture_run(&c, argv, NULL, RUN_TIMEOUT_MS, NULL, NULL, why))
+        return NULL;
+    if (!is_program(built))
+        *why = keep_format("treehash cannot be compiled: %s", c.err);
+    capture_free(&c);
+    return is_program(built) ? built : NULL;
+}
+
+struct watched {
+    const char *why;
+    json_t *memory; /* rows; NULL: not looked yet */
+    json_t *facts;
+};
+
+/* At its first SCHED line: what lies in the variable that the line was printed from. */
+static void look_at_memory(void *arg, int pid, const char *err)
+{
+    static const char *const fields[] = {"npidle", "mcount", "nmidle", "nmspinning", "runqsize"};
+    static const char *const keys[] = {"idleprocs", "threads, with sysmon", "idlethreads",
+                                       "spinningthreads", "runqueue"};
+    struct watched *w = arg;
+    struct extent sched, gomaxprocs;
+    struct field f[nelem(fields)];
+    uint64_t values[nelem(fields)];
+    if (w->memory != NULL || w->why != NULL || strstr(err, "SCHED ") == NULL)
+        return;
+    struct image *img = image_open(pid, &w->why);
+    if (img == NULL)
+        return;
+    bool ok = image_find(img, "sched", &sched) && image_find(img, "gomaxprocs", &gomaxprocs);
+    uint64_t procs = ok ? image_peek_int(img, gomaxprocs.address, gomaxprocs.size) : 0;
+    for (size_t i = 0; ok && i < nelem(fields); i++) {
+        ok = image_field(img, "schedt", fields[i], &f[i]);
+        values[i] = image_peek_int(img, sched.address + f[i].offset, f[i].size);
+    }
+    if (!ok || procs == 0) { /* it may have ended meanwhile: the next run */
+        image_close(img);
+        return;
+    }
+    w->memory = make("[]");
+    json_array_append_new(w->memory, make("{s:s, s:o, s:I, s:s}", "what", "gomaxprocs", "address",
+                                          hex(gomaxprocs.address), "value", (json_int_t)procs,
+                                          "printed as", "gomaxprocs"));
+    for (size_t i = 0; i < nelem(fields); i++)
+        json_array_append_new(w->memory, make("{s:s, s:o, s:I, s:s}", "what",
+                                              keep_format("sched.%s +%llu", fields[i],
+                                                          (unsigned long long)f[i].offset),
+                                              "address", hex(sched.address + f[i].offset), "value",
+                                              (json_int_t)values[i], "printed as", keys[i]));
+    json_object_set_new(w->facts, "pid", make("i", pid));
+    json_object_set_new(w->facts, "procs in memory", make("I", (json_int_t)procs));
+    image_close(img);
+}
+
+/* treehash's own figures: "treehash: files=7988 directories=830 bytes=... unreadable=0 seconds=..." */
+static bool take_summary(const char *err, json_t *facts)
+{
+    const char *line = strstr(err, "treehash: files=");
+    long long files, directories, bytes, unreadable;
+    double seconds;
+    if (line == NULL || sscanf(line,
+                               "treehash: files=%lld directories=%lld bytes=%lld unreadable=%lld "
+                               "seconds=%lf",
+                               &files, &directories, &bytes, &unreadable, &seconds) != 5)
+        return false;
+    json_object_set_new(facts, "files",
+                        make("I", (json_int_t)(get_number(facts, "files") + files)));
+    json_object_set_new(facts, "bytes",
+                        make("I", (json_int_t)(get_number(facts, "bytes") + bytes)));
+    json_object_set_new(facts, "directories", make("I", (json_int_t)directories));
+    json_object_set_new(facts, "unreadable", make("I", (json_int_t)unreadable));
+    json_object_set_new(facts, "seconds",
+                        make("f", json_real_value(get(facts, "seconds")) + seconds));
+    return true;
+}
+
+static json_int_t count_newlines(const char *text, size_t size)
+{
+    json_int_t n = 0;
+    for (const char *p = text; (p = memchr(p, '\n', size - (size_t)(p - text))) != NULL; p++)
+        n++;
+    return n;
+}
+
+static bool run_once(const struct tour *t, const char *program, struct watched *w, const char **why)
+{
+    static const char *const words[] = {"SCHED ", "GSTATES "};
+    const char *const env[] = {keep_format("LOAMDEBUG=schedtrace=%d,schedstates=1", PERIOD_MS),
+                               NULL};
+    char *argv[] = {(char *)program, (char *)"--summary",   (char *)"--no-progress",
+                    (char *)"--",    (char *)t->watch_root, NULL};
+    struct capture c;
+    if (!capture_run(&c, argv, env, RUN_TIMEOUT_MS, look_at_memory, w, why))
+        return false;
+    bool ended = WIFEXITED(c.wait_status) && WEXITSTATUS(c.wait_status) <= 1 && !c.timed_out;
+    bool fine = ended && take_summary(c.err, w->facts);
+    if (!fine)
+        *why =
+            keep_format("%s %s ended with %s: %s", program, t->watch_root, capture_end(&c), c.err);
+    json_t *runs = json_object_get(w->facts, "runs");
+    json_array_append_new(runs, make("{s:i, s:I, s:o}", "status", WEXITSTATUS(c.wait_status),
+                                     "lines", count_newlines(c.out, c.out_size), "trace",
+                                     lines_of(c.err, words, nelem(words))));
+    capture_free(&c);
+    return fine;
+}
+
+static size_t count_lines(const json_t *runs)
+{
+    size_t i, n = 0;
+    json_t *run;
+    json_array_foreach(runs, i, run)
+        n += json_array_size(get_rows(run, "trace")) / 2;
+    return n;
+}
+
+/* ---- Measuring --------------------------------------------------------------------------------------------------- */
+
+static void widen(json_t *rows, const char *line, const char *key, int64_t value)
+{
+    size_t i;
+    json_t *row;
+    json_array_foreach(rows, i, row)
+        if (strcmp(get_text(row, "key"), key) == 0) {
+            if (value < get_number(row, "min"))
+                json_object_set_new(row, "min", make("I", (json_int_t)value));
+            if (value > get_number(row, "max"))
+                json_object_set_new(row, "max", make("I", (json_int_t)value));
+            return;
+        }
+    json_array_append_new(rows, make("{s:s, s:s, s:I, s:I}", "line", line, "key", key, "min",
+                                     (json_int_t)value, "max", (json_int_t)value));
+}
+
+/* The least and the greatest value of every key in all lines. */
+static json_t *ranges_of(const json_t *runs)
+{
+    json_t *rows = make("[]"), *run, *text;
+    size_t i, k;
+    json_array_foreach(runs, i, run)
+        json_array_foreach(get_rows(run, "trace"), k, text) {
+            struct line l;
+            bool sched = parse_line(json_string_value(text), "SCHED", &l);
+            if (!sched && !parse_line(json_string_value(text), "GSTATES", &l))
+                continue;
+            for (size_t n = 0; n < l.n; n++)
+                widen(rows, sched ? "SCHED" : "GSTATES", l.names[n], l.values[n]);
+            if (sched)
+                widen(rows, "SCHED", "[ local queues ]", l.queued);
+        }
+    return rows;
+}
+
+struct loads {
+    struct code *code;
+    struct extent sched;
+    json_t *rows;
+};
+
+static void look_for_load(const cs_insn *i, void *arg)
+{
+    struct loads *l = arg;
+    uint64_t at = code_operand(l->code, i);
+    if (at < l->sched.address || at >= l->sched.address + l->sched.size)
+        return;
+    json_t *row = code_rows(l->code, i->address, i->address + i->size, NULL, 0);
+    json_array_extend(l->rows, row);
+    json_decref(row);
+}
+
+/* The instructions of schedtrace that read `sched`. The tool holds the same library as treehash. */
+static bool measure_machine(json_t *m, const char **why)
+{
+    struct image *img = image_open(getpid(), why);
+    struct code *code = img != NULL ? code_open(img, why) : NULL;
+    struct extent schedtrace;
+    if (code == NULL)
+        return false;
+    struct loads l = {.code = code, .rows = make("[]")};
+    if (image_find(img, "schedtrace", &schedtrace) && image_find(img, "sched", &l.sched))
+        code_each(code, schedtrace, look_for_load, &l);
+    put(m, "machine.schedtrace reads sched", l.rows);
+    code_close(code);
+    image_close(img);
+    return true;
+}
+
+static bool measure_detail(const struct tour *t, json_t *m, const char **why)
+{
+    static const char *const env[] = {"LOAMDEBUG=schedtrace=5,scheddetail=1,schedstates=1", NULL};
+    static const char *const words[] = {"SCHED ", "  G", "GSTATES "};
+    char *errors = NULL;
+    if (!tour_probe(t, "detail", env, m, &errors, why))
+        return false;
+    /* the last whole sample: by then all goroutines wait */
+    char *last = NULL, *end = NULL;
+    for (char *p = errors; (p = strstr(p, "SCHED ")) != NULL; p++) {
+        char *g = strstr(p, "\nGSTATES "), *stop = g != NULL ? strchr(g + 1, '\n') : NULL;
+        if (stop != NULL) {
+            last = p;
+            end = stop;
+        }
+    }
+    if (last == NULL) {
+        *why = "scheddetail printed no sample";
+        return false;
+    }
+    put(m, "facts.detail", lines_of(keep_bytes(last, (size_t)(end - last)), words, nelem(words)));
+    return true;
+}
+
+static bool measure(const struct tour *t, json_t *m, const char **why)
+{
+    struct watched w = {.facts = make("{s:[]}", "runs")};
+    const char *program = find_program(t, why);
+    bool fine = program != NULL;
+    put(m, "facts", w.facts);
+    for (int i = 0; i < RUNS_MAX && fine; i++) {
+        fine = run_once(t, program, &w, why);
+        if (w.memory != NULL && count_lines(get(w.facts, "runs")) >= LINES_WANTED)
+            break;
+    }
+    scratch_remove();
+    if (fine && w.memory == NULL) {
+        *why = w.why != NULL ? w.why
+                             : keep_format("no SCHED line came in %d runs: %s is too small",
+                                           RUNS_MAX, t->watch_root);
+        fine = false;
+    }
+    if (!fine)
+        return false;
+    put(m, "states.figures of all lines", ranges_of(get(w.facts, "runs")));
+    put(m, "memory.the program while it ran", w.memory);
+    return measure_machine(m, why) && measure_detail(t, m, why);
+}
+
+/* ---- Checks --------------------------------------------------------------------------------------------------------- */
+
+struct tally {
+    size_t sched, gstates, bad;
+    const char *first_bad;
+    bool pairs, plausible, counts_in_sched;
+    int64_t procs, waiting, running;
+    int64_t between[LINES_MAX]; /* milliseconds from one SCHED line to the next */
+    size_t nbetween;
+};
+
+static void tally_sched(struct tally *y, const struct line *l, const struct line *before)
+{
+    int64_t procs = value_of(l, "gomaxprocs");
+    if (y->procs == 0)
+        y->procs = procs;
+    y->plausible = y->plausible && procs == y->procs && l->queues == procs &&
+                   value_of(l, "idleprocs") <= procs &&
+                   value_of(l, "idlethreads") <= value_of(l, "threads") &&
+                   value_of(l, "spinningthreads") <= procs && l->ms >= before->ms;
+    for (size_t i = 0; i < l->n; i++)
+        for (size_t k = 0; k < nelem(gstates_keys); k++)
+            y->counts_in_sched = y->counts_in_sched || strcmp(l->names[i], gstates_keys[k]) == 0;
+    if (before->n > 0 && y->nbetween < nelem(y->between))
+        y->between[y->nbetween++] = l->ms - before->ms;
+    y->sched++;
+}
+
+static void tally_run(struct tally *y, const json_t *trace)
+{
+    struct line before = {0};
+    size_t i;
+    json_t *text;
+    bool open = false; /* a SCHED line waits for its GSTATES */
+    json_array_foreach(trace, i, text) {
+        struct line l;
+        const char *s = json_string_value(text);
+        if (parse_line(s, "SCHED", &l)) {
+            y->pairs = y->pairs && !open;
+            open = true;
+            tally_sched(y, &l, &before);
+            before = l;
+        } else if (parse_line(s, "GSTATES", &l)) {
+            y->pairs = y->pairs && open && l.ms == before.ms;
+            open = false;
+            y->waiting += value_of(&l, "gwaiting");
+            y->running += value_of(&l, "grunning");
+            y->gstates++;
+        } else {
+            y->bad++;
+            y->first_bad = s;
+        }
+    }
+    y->pairs = y->pairs && !open;
+}
+
+static int by_value(const void *a, const void *b)
+{
+    int64_t x = *(const int64_t *)a, y = *(const int64_t *)b;
+    return x < y ? -1 : x > y;
+}
+
+static void check_lines(struct judge *j, const json_t *m, struct tally *y)
+{
+    const json_t *runs = get_rows(m, "facts.runs");
+    size_t i;
+    json_t *run;
+    *y = (struct tally){.pairs = true, .plausible = true, .first_bad = ""};
+    json_array_foreach(runs, i, run)
+        tally_run(y, get_rows(run, "trace"));
+    qsort(y->between, y->nbetween, sizeof y->between[0], by_value);
+    int64_t median = y->nbetween > 0 ? y->between[y->nbetween / 2] : 0;
+    judge_must(j, y->sched >= 3 && y->bad == 0, "every line parses",
+               "%zu SCHED lines, %zu GSTATES%s%s", y->sched, y->gstates, y->bad > 0 ? "; not " : "",
+               y->first_bad);
+    /* on a machine that is busy with other things a line may come late */
+    judge_must(j, median >= PERIOD_MS - 1 && median <= 6 * PERIOD_MS, "a line every 10 ms",
+               "%lld ms in the median", (long long)median);
+    judge_must(j, y->plausible, "its figures fit each other",
+               "gomaxprocs=%lld and as many queues in every line", (long long)y->procs);
+    judge_claim(j, y->counts_in_sched, false, "the SCHED line counts gidle, gwaiting, grunning",
+                y->counts_in_sched ? "it does"
+                                   : "its keys are counts of Ps and Ms, and lengths of queues");
+    judge_must(j, y->pairs && y->gstates == y->sched && y->waiting > 0 && y->running > 0,
+               "schedstates counts them, in a line of its own behind each", "%zu lines of %zu",
+               y->gstates, y->sched);
+}
+
+static void check_sum(struct judge *j, const json_t *m)
+{
+    const json_t *detail = get_rows(m, "facts.detail");
+    int64_t gs = 0, sum = 0;
+    size_t i;
+    json_t *text;
+    json_array_foreach(detail, i, text) {
+        struct line l;
+        const char *s = json_string_value(text);
+        if (strncmp(s, "  G", 3) == 0)
+            gs++;
+        else if (parse_line(s, "GSTATES", &l))
+            for (size_t k = 0; k < l.n; k++)
+                sum += l.values[k];
+    }
+    judge_must(j, gs > 20 && gs == sum,
+               "the counts add up to the goroutines that scheddetail lists",
+               "%lld counted, %lld listed", (long long)sum, (long long)gs);
+}
+
+static void check_program(struct judge *j, const json_t *m)
+{
+    const json_t *runs = get_rows(m, "facts.runs");
+    int64_t lines = 0, files = get_number(m, "facts.files");
+    size_t i;
+    json_t *run;
+    bool fine = json_array_size(runs) > 0;
+    json_array_foreach(runs, i, run) {
+        lines += get_number(run, "lines");
+        fine = fine && get_number(run, "status") == (get_number(m, "facts.unreadable") > 0);
+    }
+    double seconds = json_real_value(get(m, "facts.seconds"));
+    double mb = (double)get_number(m, "facts.bytes") / 1e6;
+    judge_must(j, fine && files > 0 && lines == files && seconds > 0,
+               "the program did its work meanwhile",
+               "%zu runs, %lld files, %lld lines: %.0f files/s, %.1f MB/s", json_array_size(runs),
+               (long long)files, (long long)lines, seconds > 0 ? (double)files / seconds : 0,
+               seconds > 0 ? mb / seconds : 0);
+}
+
+static void check(struct judge *j, const json_t *m)
+{
+    struct tally *y = keep(sizeof *y);
+    check_lines(j, m, y);
+    check_sum(j, m);
+    const json_t *memory = get_rows(m, "memory.the program while it ran");
+    int64_t procs = get_number(find_row(memory, "what", "gomaxprocs"), "value");
+    judge_must(j, json_array_size(memory) >= 6 && procs == y->procs,
+               "the figures lie in the program's memory",
+               "gomaxprocs is %lld there, %lld in the line", (long long)procs, (long long)y->procs);
+    judge_must(j, json_array_size(get_rows(m, "machine.schedtrace reads sched")) >= 4,
+               "schedtrace's machine code reads them", "%zu instructions",
+               json_array_size(get_rows(m, "machine.schedtrace reads sched")));
+    check_program(j, m);
+}
+
+const struct step step_schedtrace = {
+    .id = "1-schedtrace",
+    .section = "1",
+    .title = "schedtrace on a real program",
+    .claim =
+        "schedtrace prints a line every so often in which the counts gidle, gwaiting, grunning "
+        "can be seen changing.",
+    .expected = VERDICT_DIFFERS,
+    .go = "Go's SCHED line has counts of Ps and Ms and lengths of queues, none of goroutines by "
+          "state; scheddetail lists them one by one; counts by state came to runtime/metrics in "
+          "1.26.",
+    .loam =
+        "The same SCHED line, for everybody's parsers; schedstates=1 adds a GSTATES line with the "
+        "document's counts.",
+    .measure = measure,
+    .check = check,
+};

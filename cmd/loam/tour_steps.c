@@ -1,0 +1,12 @@
+/* The steps of the tour, in their order, and the probes that they run. A new step is a file with a
+ * struct step, and a line here. */
+#include "tour.h"
+
+const struct step *const tour_steps[] = {
+    &step_automaton, &step_park, &step_schedtrace, &step_newproc, NULL,
+};
+
+const struct probe tour_probes[] = {
+    {"automaton", probe_automaton}, {"illegal", probe_illegal}, {"park", probe_park},
+    {"detail", probe_detail},       {"newproc", probe_newproc}, {NULL, NULL},
+};
