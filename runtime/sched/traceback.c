@@ -115,11 +115,12 @@ static int skip_runtime(const uintptr_t *pcs, int n, bool first_is_return)
     return outermost >= 0 ? outermost : ours;
 }
 
-static noinline void print_stack(struct printer *p, uintptr_t pc, uintptr_t fp, uintptr_t lo,
+/* False: no frame was worth printing. */
+static noinline bool print_stack(struct printer *p, uintptr_t pc, uintptr_t fp, uintptr_t lo,
                                  uintptr_t hi, bool first_is_return)
 {
     uintptr_t pcs[MAX_FRAMES];
-    int n = 0;
+    int n = 0, printed = 0;
     bool cut = false;
     pcs[n++] = pc;
     while (arch_frame_ok(fp, lo, hi)) {
@@ -139,14 +140,28 @@ static noinline void print_stack(struct printer *p, uintptr_t pc, uintptr_t fp, 
     for (int i = skip_runtime(pcs, n, first_is_return); i < n; i++) {
         struct symtab_entry e;
         look_up(pcs[i], i > 0 || first_is_return, &e);
-        if (is_entry(e.function))
+        if (pcs[i] == (uintptr_t)arch_entry || is_entry(e.function))
             break;
         do {
             print_frame(p, &e, pcs[i]);
+            printed++;
         } while (symtab_outer(&e));
     }
     if (cut)
         pr(p, "...more frames elided...\n");
+    return printed > 0;
+}
+
+/* The function that a goroutine was started with, in place of frames: it has not run yet, or its last
+ * call was a jump into the runtime and left no frame. */
+static void print_start(struct printer *p, const struct g *gp)
+{
+    struct symtab_entry e;
+    look_up((uintptr_t)gp->fn, false, &e);
+    while (symtab_outer(&e)) /* what it begins with may be inlined */
+        ;
+    if (gp->fn != NULL && !is_entry(e.function))
+        print_frame(p, &e, (uintptr_t)gp->fn);
 }
 
 static const char *status_words(const struct g *gp, uint32_t status)
@@ -177,7 +192,7 @@ static void print_header(struct printer *p, const struct g *gp, uint32_t status)
     if (minutes >= 1)
         pr(p, ", %ld minutes", (long)minutes);
     struct m *mp = load_relaxed(&gp->m);
-    if (status == G_running && mp != NULL && mp->p != NULL && mp->p->seen.asleep)
+    if (status == G_running && gp != getg() && mp != NULL && mp->p != NULL && mp->p->seen.asleep)
         pr(p, ", asleep in the kernel");
     if (gp->lockedm != NULL)
         pr(p, ", locked to thread");
@@ -204,7 +219,7 @@ static noinline void print_current(struct printer *p, const struct g *gp)
     uintptr_t pc, next;
     arch_frame_next(fp, &pc, &next);
     print_header(p, gp, load_relaxed(&gp->status));
-    print_stack(p, pc, next, gp->stack.lo, gp->stack.hi, true);
+    (void)print_stack(p, pc, next, gp->stack.lo, gp->stack.hi, true);
     print_created(p, gp);
 }
 
@@ -216,11 +231,12 @@ static void print_other(struct printer *p, const struct g *gp)
     print_header(p, gp, status);
     struct m *mp = load_relaxed(&gp->m);
     if (status == G_waiting || status == G_runnable) {
-        if (gp->sched.sp >= gp->stack.lo && gp->sched.sp < gp->stack.hi)
-            print_stack(p, arch_gobuf_pc(&gp->sched), arch_gobuf_fp(&gp->sched), gp->stack.lo,
-                        gp->stack.hi, true);
+        if (gp->sched.sp >= gp->stack.lo && gp->sched.sp < gp->stack.hi &&
+            !print_stack(p, arch_gobuf_pc(&gp->sched), arch_gobuf_fp(&gp->sched), gp->stack.lo,
+                         gp->stack.hi, true))
+            print_start(p, gp);
     } else if (mp != NULL && load_acquire(&mp->sig_caught)) { /* acquire: the registers are there */
-        print_stack(p, mp->sig_pc, mp->sig_fp, gp->stack.lo, gp->stack.hi, false);
+        (void)print_stack(p, mp->sig_pc, mp->sig_fp, gp->stack.lo, gp->stack.hi, false);
     } else {
         pr(p, "\tgoroutine running on other thread; stack unavailable\n");
     }
@@ -230,9 +246,7 @@ static void print_other(struct printer *p, const struct g *gp)
 static void print_embryo(const struct g *embryo, void *p)
 {
     pr(p, "\ngoroutine %lu [runnable]:\n", (unsigned long)embryo->goid);
-    struct symtab_entry e;
-    look_up((uintptr_t)embryo->fn, false, &e);
-    print_frame(p, &e, (uintptr_t)embryo->fn);
+    print_start(p, embryo);
     print_created(p, embryo);
 }
 

@@ -86,6 +86,36 @@ int main(int argc, char **argv)
 }
 """
 
+# Goroutines without a frame of the program: one that has not run yet, one whose last call was a jump.
+FRAMELESS = """\
+#include <loam.h>
+static struct loam_mutex mutex;
+static void jumps(void *arg)
+{
+    loam_mutex_lock(arg);
+}
+static void fresh(void *arg)
+{
+    (void)arg;
+}
+static int program(int argc, char **argv)
+{
+    (void)argc;
+    (void)argv;
+    loam_mutex_lock(&mutex);
+    loam_go(jumps, &mutex); /* line 16 */
+    loam_sleep(10000000);
+    loam_go_with(&(struct loam_go_options){.name = "new"}, fresh, NULL);
+    loam_go(fresh, NULL); /* line 19 */
+    loam_dump_goroutines(2);
+    return 0;
+}
+int main(int argc, char **argv)
+{
+    return loam_run(program, argc, argv);
+}
+"""
+
 
 class Test(unittest.TestCase):
     def setUp(self):
@@ -129,6 +159,22 @@ class Test(unittest.TestCase):
         self.assertEqual((built.returncode, built.stderr), (0, ""))
         subprocess.run(["strip", program], check=True)
         self.check_panic(self.run_program(program, "x"))
+
+    def test_goroutines_without_frames(self):
+        with open(self.source, "w", encoding="ascii") as f:
+            f.write(FRAMELESS)
+        # One processor: what is new waits for its turn.
+        done = subprocess.run([TOOL, "run", self.source], capture_output=True, text=True,
+                              timeout=PATIENCE, check=False,
+                              env=dict(os.environ, LOAMMAXPROCS="1"))
+        self.assertEqual(done.returncode, 0, done.stderr)
+        # The mutex's own frames may stand above, in builds that make calls of jumps.
+        self.assertRegex(done.stderr, r"goroutine \d+ \[sync.Mutex.Lock\]:\n(?:loam_.*\n\t.*\n)*"
+                         r"jumps\(\.\.\.\)\n\t.*/prog\.c:\d+ \+0x[0-9a-f]+\n"
+                         r"created by program in goroutine 1\n\t.*/prog\.c:16 ")
+        for header, line in (('"new" \\[runnable\\]', 18), (r"\[runnable\]", 19)):
+            self.assertRegex(done.stderr, r"goroutine \d+ %s:\nfresh\(\.\.\.\)\n\t.*/prog\.c:\d+ \+0x0\n"
+                             r"created by program in goroutine 1\n\t.*/prog\.c:%d " % (header, line))
 
     def test_module_loaded_later(self):
         module = os.path.join(os.path.realpath(self.dir.name), "module.so")
