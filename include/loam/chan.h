@@ -11,7 +11,15 @@
  * per T before its first use, and a pointer to T could be read by mistake.
  *
  * A value may be sent when it converts to T without narrowing: the same type, an int on a channel
- * of long, a char * on one of const char *, an integer constant on any number. */
+ * of long, a char * on one of const char *, an integer constant on any number. (C++ narrows numbers
+ * as in any initialisation; other types do not convert there either.)
+ *
+ * What happened before a send happens before the end of its receive; the n-th receive of a channel of
+ * capacity m happens before the end of the (n+m)-th send; a close happens before a receive that it
+ * ends. All operations on channels have one order that everybody agrees on.
+ *
+ * A channel may be freed as soon as nobody uses it: by the receiver that got the last value, or that
+ * found it closed, at once. */
 #ifndef LOAM_CHAN_H
 #define LOAM_CHAN_H
 
@@ -42,11 +50,13 @@ LOAM_API void loam_chan_send(struct loam_hchan *c, const void *elem);
  * channel is closed and empty. The work behind loam_recv. */
 LOAM_API bool loam_chan_recv(struct loam_hchan *c, void *elem);
 
-/* Sends if that needs no waiting: 1 sent, -EAGAIN not. Never parks. From any thread. */
+/* Sends if that needs no waiting: 1 sent, -EAGAIN not. Never parks. From any thread.
+ *
+ * A goroutine that polls calls loam_yield between, or others starve. */
 LOAM_API int loam_chan_try_send(struct loam_hchan *c, const void *elem);
 
 /* Receives if that needs no waiting: 1 received, 0 closed and empty, -EAGAIN neither. Never parks.
- * From any thread. */
+ * From any thread. Polling: as for loam_chan_try_send. */
 LOAM_API int loam_chan_try_recv(struct loam_hchan *c, void *elem);
 
 /* Closes; the work behind loam_close. */
@@ -72,8 +82,8 @@ enum { LOAM_SELECT_DEFAULT = 1 /* do not wait: return -1 if no case is ready */ 
 /* Waits until one of the n cases can go on, does it, returns its index.
  *
  * Among several that are ready the choice is uniformly random. Parks; with LOAM_SELECT_DEFAULT it
- * does not and returns -1 if none is ready. With no case and no default it parks for ever. Misuse:
- * above 65,536 cases a panic, as in Go's reflect.Select. */
+ * does not and returns -1 if none is ready, but may let others run whose turn it is. With no case and
+ * no default it parks for ever. Misuse: above 65,536 cases a panic, as in Go's reflect.Select. */
 LOAM_API int loam_select_n(const struct loam_case *cases, size_t n, int flags);
 
 LOAM_END_DECLS
@@ -91,25 +101,31 @@ LOAM_END_DECLS
 
 #ifdef __cplusplus
 #include <type_traits>
-#define LOAM_SAME_TYPE_(A, B) (std::is_same<std::remove_cv_t<A>, std::remove_cv_t<B>>::value)
-#define LOAM_CHECK_VALUE_(T, ...)                                                                  \
-    static_assert(std::is_convertible<decltype(__VA_ARGS__), T>::value,                            \
-                  "loam: this value is not of the channel's element type")
+/* The language's own conversion is the check of a value: a static_assert could not look at one that is
+ * a statement expression, such as loam_recv(other). */
+#define LOAM_CHECK_VALUE_(T, ...) ((void)0)
 #define LOAM_CHECK_PLACE_(c, p)                                                                    \
-    static_assert(std::is_convertible<decltype(p), LOAM_ELEM(c) *>::value,                         \
+    static_assert(std::is_convertible<decltype(p), LOAM_ELEM(c) *>::value ||                       \
+                      std::is_same<decltype(p), decltype(NULL)>::value,                            \
                   "loam: this pointer is not to the channel's element type")
 #else
 #define LOAM_SAME_TYPE_(A, B) __builtin_types_compatible_p(A, B)
+/* What kind of type: 5 a pointer, 8 and 9 floating point, and those below 5 integers. */
+#define LOAM_KIND_(...) __builtin_classify_type(__VA_ARGS__)
+/* 1 for integer constant expressions: these alone, cast and multiplied by 0, are null pointers. */
+#define LOAM_CONSTANT_(v)                                                                          \
+    _Generic((1 ? (void *)((long)__builtin_choose_expr(LOAM_KIND_(v) < 5, (v), 1) * 0) : (int *)0),\
+        int *: LOAM_KIND_(v) < 5,                                                                  \
+        default: 0)
 /* The conditional's type is what C's conversions make of both: T only if nothing is narrowed. A
  * struct of another type does not even form one, which is a compile error too. */
 #define LOAM_CHECK_VALUE_(T, ...)                                                                  \
-    _Static_assert(                                                                                \
-        LOAM_SAME_TYPE_(T, __typeof__((void)0, (__VA_ARGS__))) ||                                  \
-            LOAM_SAME_TYPE_(T, __typeof__(1 ? *(T *)0 : (__VA_ARGS__))) ||                         \
-            LOAM_SAME_TYPE_(T, _Bool) ||                                                           \
-            (__builtin_classify_type(*(T *)0) == __builtin_classify_type(__VA_ARGS__) &&           \
-             __builtin_classify_type(*(T *)0) != 5 && __builtin_constant_p(__VA_ARGS__)),          \
-        "loam: this value is not of the channel's element type")
+    _Static_assert(LOAM_SAME_TYPE_(T, __typeof__((void)0, (__VA_ARGS__))) ||                       \
+                       (LOAM_SAME_TYPE_(T, __typeof__(1 ? *(T *)0 : (__VA_ARGS__))) &&             \
+                        (LOAM_KIND_(*(T *)0) != 5 || LOAM_KIND_(__VA_ARGS__) == 5)) ||             \
+                       (LOAM_SAME_TYPE_(T, _Bool) && LOAM_KIND_(__VA_ARGS__) < 5) ||               \
+                       (LOAM_KIND_(*(T *)0) < 5 && LOAM_CONSTANT_((__VA_ARGS__))),                 \
+                   "loam: this value is not of the channel's element type")
 #define LOAM_CHECK_PLACE_(c, p)                                                                    \
     _Static_assert(LOAM_SAME_TYPE_(LOAM_ELEM(c) *, __typeof__(1 ? (LOAM_ELEM(c) *)0 : (p))),       \
                    "loam: this pointer is not to the channel's element type")

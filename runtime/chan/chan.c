@@ -149,7 +149,7 @@ void chan_enter(const char *what)
 static bool chanparkcommit(struct g *gp, void *c)
 {
     (void)gp;
-    chan_unlock(c);
+    chan_unlock_in_hook(c);
     return true;
 }
 
@@ -178,6 +178,7 @@ static noinline bool chan_park(struct loam_hchan *c, struct waitq *q, void *elem
     sg.c = c;
     sg.is_select = false;
     waitq_put(q, &sg);
+    chan_announce_unlock(c);
     gopark(chanparkcommit, c, reason);
     return sg.success;
 }
@@ -217,11 +218,6 @@ noinline void recv_from(struct loam_hchan *c, struct sudog *sg, void *elem)
         chancopy(c, p, sg->elem);
         p += c->elemsize;
         c->recvp = c->sendp = p == c->bufend ? c->buf : p;
-#if LOAM_TSAN
-        /* The sender's lock was released by the hook, on another fiber. That everything before its
-         * send happens before the receive of its element, by whoever, TSan has to be told here. */
-        (void)load_acquire(&sg->g->status);
-#endif
         chan_unlock(c);
     }
     chan_ready(sg, true);
@@ -402,6 +398,7 @@ void loam_chan_close(struct loam_hchan *c)
         panic_text("close of closed channel");
     }
     store_release(&c->closed, 1); /* release: with chan_drained's acquire */
+    chan_delay();
     struct sudog *all = NULL;
     take_all(&c->sendq, take_all(&c->recvq, &all));
     chan_unlock(c);

@@ -34,6 +34,7 @@
 
 #include "base/throw.h"
 #include "lock/lock.h"
+#include "sched/sanitizer.h"
 #include "sched/sched.h"
 
 #include <loam/chan.h>
@@ -128,6 +129,27 @@ static always_inline void chan_unlock_odd(struct loam_hchan *c, bool odd)
 static always_inline void chan_unlock(struct loam_hchan *c)
 {
     chan_unlock_odd(c, c->polled);
+}
+
+/* Unlocking by gopark's hook is two halves for TSan, to which the hook's stack is another thread: the
+ * goroutine itself announces the release, before it parks, and the hook's store is not announced. */
+static always_inline void chan_announce_unlock(struct loam_hchan *c)
+{
+    sanitizer_release(&c->lock.key);
+}
+
+static always_inline void chan_unlock_in_hook(struct loam_hchan *c)
+{
+#if LOAM_TSAN
+#if LOAM_DEBUG_CHECKS
+    lock_rank_release(&c->lock);
+#endif
+    /* seqcst: as in chan_unlock_slow */
+    if (__atomic_exchange_n(&c->lock.key, 0, __ATOMIC_SEQ_CST) == 2)
+        unlock_slow(&c->lock);
+#else
+    chan_unlock(c);
+#endif
 }
 
 /* ---- Looking without the lock ------------------------------------------------------------------

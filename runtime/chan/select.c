@@ -249,19 +249,22 @@ static void sellock(const struct sel *s)
 }
 
 /* Unlocks all but `keep`, in the order of locking. No look at *s after the last one. */
-static always_inline void selunlock(const struct sel *s, const struct loam_hchan *keep)
+static always_inline void selunlock(const struct sel *s, const struct loam_hchan *keep,
+                                    void (*unlock_one)(struct loam_hchan *))
 {
     const struct locked *order = s->order;
     uint32_t n = s->n;
     struct loam_hchan *last = NULL; /* passed, but not unlocked yet */
     for (uint32_t i = 0; i < n; i++) {
         struct loam_hchan *c = order[i].c;
-        if (c != last && last != NULL && last != keep)
-            chan_unlock(last);
+        if (c != last && last != NULL && last != keep) {
+            unlock_one(last);
+            chan_delay();
+        }
         last = c;
     }
     if (last != NULL && last != keep)
-        chan_unlock(last);
+        unlock_one(last);
 }
 
 /* ---- Waiting --------------------------------------------------------------------------------------- */
@@ -270,7 +273,7 @@ static always_inline void selunlock(const struct sel *s, const struct loam_hchan
 static bool selparkcommit(struct g *gp, void *s)
 {
     (void)gp;
-    selunlock(s, NULL);
+    selunlock(s, NULL, chan_unlock_in_hook);
     return true;
 }
 
@@ -292,6 +295,7 @@ static int sel_park(struct sel *s, struct sudog *sudogs)
         sg->index = o->index;
         sg->is_select = true;
         waitq_put(queue_of(s, o), sg);
+        chan_announce_unlock(o->c);
     }
     gopark(selparkcommit, s, WAIT_select);
 
@@ -336,14 +340,14 @@ static int sel_locked(const struct loam_case *cases, size_t n, bool wait, struct
          * releases c and may panic comes last. */
         bool sure = c->closed || (cases[i].send ? c->qcount < c->dataqsiz : c->qcount > 0);
         if (sure) {
-            selunlock(&s, c);
+            selunlock(&s, c, chan_unlock);
             (void)try_locked(&cases[i]);
             return i;
         }
         struct sudog *sg = waitq_get(cases[i].send ? &c->recvq : &c->sendq);
         if (sg == NULL)
             continue; /* another was faster: that one is off the queue, so this ends */
-        selunlock(&s, c);
+        selunlock(&s, c, chan_unlock);
         if (cases[i].send) {
             send_to(c, sg, cases[i].elem);
         } else {
@@ -354,7 +358,7 @@ static int sel_locked(const struct loam_case *cases, size_t n, bool wait, struct
     }
     if (wait)
         return sel_park(&s, sudogs);
-    selunlock(&s, NULL);
+    selunlock(&s, NULL, chan_unlock);
     return -1;
 }
 
