@@ -184,10 +184,19 @@ static void group_leave(struct loam_group *g)
     unlock(&g->lock);
 }
 
+static void group_goexit(void *arg)
+{
+    struct group_call *c = arg;
+    group_leave(c->group);
+}
+
 static void group_main(void *arg)
 {
     struct group_call *c = arg;
+    struct g *gp = getg();
+    gp->at_goexit = group_goexit;
     int err = c->fn(c->ctx, c->arg);
+    gp->at_goexit = NULL;
     if (err != 0)
         group_set_error(c->group, c->ctx, err);
     group_leave(c->group);

@@ -99,6 +99,25 @@ static void test_parent(void)
     loam_context_free(root);
 }
 
+static int leave(struct loam_context *ctx, void *arg)
+{
+    (void)ctx;
+    atomic_add(arg, 1);
+    loam_goexit();
+}
+
+/* A member that ends by Goexit has ended, without an error. */
+static void test_goexit(void)
+{
+    int n = 0;
+    struct loam_group *g = loam_group_new(NULL);
+    CHECK(loam_group_set_limit(g, 2) == 0);
+    for (int i = 0; i < 10; i++)
+        CHECK(loam_group_go(g, leave, &n) == 0);
+    CHECK(loam_group_wait(g) == 0 && n == 10);
+    loam_group_free(g);
+}
+
 struct limited {
     int now, most, done;
 };
@@ -108,8 +127,10 @@ static int crowd(struct loam_context *ctx, void *arg)
     (void)ctx;
     struct limited *l = arg;
     int now = atomic_add(&l->now, 1);
-    if (now > __atomic_load_n(&l->most, __ATOMIC_SEQ_CST))
-        __atomic_store_n(&l->most, now, __ATOMIC_SEQ_CST);
+    for (int most = __atomic_load_n(&l->most, __ATOMIC_SEQ_CST); now > most;)
+        if (__atomic_compare_exchange_n(&l->most, &most, now, false, __ATOMIC_SEQ_CST,
+                                        __ATOMIC_SEQ_CST))
+            break;
     loam_sleep(20000);
     atomic_add(&l->now, -1);
     atomic_add(&l->done, 1);
@@ -188,6 +209,7 @@ static int run(int argc, char **argv)
     test_all_well();
     test_first_error();
     test_parent();
+    test_goexit();
     test_limit();
     test_from_within();
     return 0;

@@ -191,6 +191,14 @@ static void open_gate(struct gate *g)
     pthread_mutex_unlock(&g->m);
 }
 
+static int entered(struct gate *g)
+{
+    pthread_mutex_lock(&g->m);
+    int n = g->in;
+    pthread_mutex_unlock(&g->m);
+    return n;
+}
+
 struct call {
     struct loam_pool *p;
     struct gate *gate;
@@ -259,7 +267,7 @@ static void test_queue(void)
     struct loam_context *soon = loam_context_with_timeout(NULL, 5 * LOAM_MILLISECOND);
     CHECK(loam_pool_call(p, pass, &g, soon) == -ETIMEDOUT);
     loam_context_free(soon);
-    CHECK(g.in == 2);
+    CHECK(entered(&g) == 2);
     open_gate(&g);
     for (int i = 0; i < 8; i++) {
         while (result_of(&c[i]) == 1)
