@@ -32,8 +32,9 @@
  * the subtraction (x86, uncontended).
  *
  * Orders. The protocol of sleeping and waking needs nothing but the word's own modification order
- * and sema.lock, hence relaxed where no ownership passes; taking the mutex is an acquire, freeing and
- * handing it over a release. Locks: sema.lock. Rejected: handing over always (a switch per unlock
+ * and sema.lock, hence relaxed where no ownership passes; taking the mutex is an acquire, freeing it
+ * a release; handing it over goes by goready, which orders all. test/litmus/model_mutex.c checks this
+ * in every order. Locks: sema.lock. Rejected: handing over always (a switch per unlock
  * under contention: measured by everybody, slow); queueing by address in a table (sema.h). */
 #include "os/os.h"
 #include "sync/sync_int.h"
@@ -120,8 +121,7 @@ static bool take(struct loam_mutex *m, uint32_t old, bool awoke)
 /* After a hand-over: the mutex is ours. */
 static void take_over(struct loam_mutex *m, bool starving)
 {
-    /* acquire: pairs with the release by which the former holder handed it over */
-    uint32_t state = load_acquire(&m->state);
+    uint32_t state = load_relaxed(&m->state); /* at least as new as the hand-over: goready */
     if ((state & STARVING) && (!starving || state < WAITER))
         /* Only we can clear it, and nobody sets it twice, so this takes off just that bit. relaxed:
          * the mutex stays ours. */
@@ -215,7 +215,7 @@ static noinline void unlock_and_wake(struct loam_mutex *m)
         sg->success = hand_over; /* read by the waiter after goready */
         uint32_t new = old - WAITER;
         new = hand_over ? new | LOCKED : (new | WOKEN) & ~(uint32_t)HELD;
-        /* release: the next holder, whoever it is, sees what this one wrote */
+        /* release: the next holder, if it takes it, sees what this one wrote */
         if (cas_release(&m->state, old, new))
             break;
     }

@@ -17,9 +17,9 @@
  *
  * Orders. All conflicts are read-modify-writes on one word, whose modification order decides them; no
  * sequence of store and load on two words matters. Data: a reader's += acquires what the writer's
- * += MAX released; a leaving reader's -= releases to the writer's -= MAX, if the writer found it gone,
- * else its wait -= 1 releases to the last one's (acq_rel: read-modify-writes continue a release), and
- * that one to the writer through the semaphore. Locks: those of w and the semaphores. */
+ * += MAX released, or the semaphore wakes it; a leaving reader's -= releases to the writer's -= MAX,
+ * if the writer found it gone, else its wait -= 1 releases to the last one's (acq_rel:
+ * read-modify-writes continue a release), and that one to the writer through the semaphore. Locks: those of w and the semaphores. */
 #include "sync/sync_int.h"
 
 enum { MAX_READERS = 1 << 30 };
@@ -29,9 +29,6 @@ void loam_rwmutex_rlock_slow(struct loam_rwmutex *rw)
     getg_or_die("loam_rwmutex_rlock");
     preempt_point(getm());
     semacquire(&rw->reader, WAIT_rwmutex_rlock);
-    /* acquire: pairs with the += MAX_READERS of the writer that let us in; only read-modify-writes
-     * change the word, so they continue its release */
-    (void)load_acquire(&rw->reader_count);
 }
 
 bool loam_rwmutex_try_rlock(struct loam_rwmutex *rw)
@@ -68,7 +65,6 @@ void loam_rwmutex_lock(struct loam_rwmutex *rw)
     if (add_acqrel(&rw->reader_wait, readers) != 0) { /* acquire: all have left already */
         getg_or_die("loam_rwmutex_lock");
         semacquire(&rw->writer, WAIT_rwmutex_lock);
-        (void)load_acquire(&rw->reader_wait); /* acquire: the release of each that left */
     }
 }
 

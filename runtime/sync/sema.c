@@ -16,10 +16,6 @@ void semacquire(struct loam_sema *s, enum waitreason reason)
     struct sudog sg = {.g = getg()};
     sema_push(s, &sg);
     goparkunlock(l, reason);
-    /* acquire: pairs with the unlock of whoever took us off the queue. The lock's word is changed by
-     * read-modify-writes only, so whatever is read here continues that release. The way through
-     * goready and the run queues orders the two as well; this says it where it is relied on. */
-    (void)load_acquire(&l->key);
 }
 
 void sema_ready_list(struct sudog *list)

@@ -18,6 +18,11 @@
  * here. A wake-up belongs to the goroutine that it wakes: nobody overtakes it, unlike Go's, where the
  * woken one competes for the count and queues again.
  *
+ * What a waker did before goready happens before the sleeper's return from gopark: that is the
+ * scheduler's promise, and what all the types here rely on for a wake-up. An acquire of the object's
+ * own words after it would prove nothing: without that promise it might read an old value, with it,
+ * it is not needed.
+ *
  * Locks: sema.lock, rank sema, a leaf but for the scheduler's. Rejected: one table of queues hashed
  * by address, Go's way, which makes a mutex 8 bytes but lets strangers share a lock, and needs the
  * table's memory to outlive every start and stop. */

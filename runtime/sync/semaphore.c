@@ -137,7 +137,6 @@ static void wait(struct loam_semaphore *s, struct waiter *w)
     else
         push(s, w);
     goparkunlock(l, WAIT_semacquire);
-    (void)load_acquire(&l->key); /* acquire: as in semacquire */
 }
 
 /* ---- The public face --------------------------------------------------------------------------- */

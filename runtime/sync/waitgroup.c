@@ -39,7 +39,7 @@ void loam_waitgroup_add_slow(struct loam_waitgroup *wg, int delta, uint64_t stat
         unlock(l);
         panic_text(concurrent);
     }
-    store_release(&wg->state, 0); /* release: what our add acquired from all the others */
+    store_release(&wg->state, 0); /* release: to a wait that comes now and finds zero */
     struct sudog *list = sema_pop_all(&wg->sema);
     unlock(l);
     sema_ready_list(list);
@@ -68,7 +68,7 @@ void loam_waitgroup_wait(struct loam_waitgroup *wg)
     struct sudog sg = {.g = gp, .c = wg};
     sema_push(&wg->sema, &sg);
     goparkunlock(l, WAIT_waitgroup_wait);
-    if (load_acquire(&wg->state) != 0) /* acquire: pairs with the store of 0 */
+    if (load_relaxed(&wg->state) != 0) /* relaxed: goready orders what came before it */
         panic_text("sync: WaitGroup is reused before previous Wait has returned");
 }
 
