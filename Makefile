@@ -24,7 +24,9 @@ bench: all ## measure against the peers; BENCH=a,b selects
 	@ninja -C $(BUILD) bench-programs
 	$(PYTHON) bench/run.py --builddir $(BUILD) $(BENCH)
 
-install: all ## install under the prefix given at set-up (meson setup build --prefix=/usr)
+install: $(BUILD)/build.ninja ## install; PREFIX=/usr/local, DESTDIR= and V= say where and what
+	$(if $(PREFIX),meson configure $(BUILD) -Dprefix=$(abspath $(PREFIX)))
+	@ninja -C $(BUILD)
 	meson install -C $(BUILD) --no-rebuild
 
 gates: all ## floors, symbols, headers, format, lines, words, manual

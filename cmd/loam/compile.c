@@ -283,8 +283,6 @@ bool compile_flags(const struct root *r, const char *level, const char *sanitize
     words_add(w, "-g");
     words_add(w, "-fno-omit-frame-pointer"); /* tracebacks walk them */
     words_add(w, "-Wall");
-    /* a value of a wrong type on a typed channel */
-    words_add(w, "-Werror=incompatible-pointer-types");
     if (sanitizer != NULL)
         words_add(w, keep_format("-fsanitize=%s", sanitizer));
     words_add(w, keep_format("-I%s", r->include));

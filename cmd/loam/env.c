@@ -69,7 +69,6 @@ static bool collect(struct env *e)
     add(e, "LOAMARCH", LOAM_ARCH);
     add(e, "LOAMMAXPROCS", effective_maxprocs());
     add(e, "LOAMDEBUG", either("LOAMDEBUG", "GODEBUG"));
-    add(e, "LOAMTRACEBACK", either("LOAMTRACEBACK", "GOTRACEBACK"));
     add(e, "CC", compile_find_cc(NULL, &cc) ? words_join(&cc) : NULL);
     add(e, "CFLAGS", words_join(&flags));
     add(e, "LDFLAGS", words_join(&link_flags));
@@ -163,7 +162,7 @@ int env_main(int argc, char **argv)
         .args_doc = "[NAME...]",
         .doc = "Prints what the tool works with, as assignments for a shell; with NAMEs only their "
                "values, a line each.\v"
-               "LOAMROOT, LOAMMAXPROCS, LOAMDEBUG, LOAMTRACEBACK, CC, CFLAGS, LDFLAGS and TMPDIR "
+               "LOAMROOT, LOAMMAXPROCS, LOAMDEBUG, CC, CFLAGS, LDFLAGS and TMPDIR "
                "follow the environment. LOAMMAXPROCS is how many threads would run goroutines "
                "now.",
     };

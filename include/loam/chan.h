@@ -109,6 +109,9 @@ LOAM_END_DECLS
                       std::is_same<decltype(p), decltype(NULL)>::value,                            \
                   "loam: this pointer is not to the channel's element type")
 #else
+/* A channel of another type is a pointer of an incompatible type to the compiler, of which older ones
+ * only warn. From here on it is an error, for the program's own pointers too. */
+#pragma GCC diagnostic error "-Wincompatible-pointer-types"
 #define LOAM_SAME_TYPE_(A, B) __builtin_types_compatible_p(A, B)
 /* What kind of type: 5 a pointer, 8 and 9 floating point, and those below 5 integers. */
 #define LOAM_KIND_(...) __builtin_classify_type(__VA_ARGS__)

@@ -172,8 +172,9 @@ class Errors(Base):
         broken = self.write("broken.c", "int main(void) { return x; }\n")
         self.fails(125, "broken.c:1:", "error:", "run", broken)
         self.fails(1, "broken.c:1:", "error:", "build", broken)
-        wrong = self.write("wrong.c", "int main(void) { char c; int *p = &c; return *p; }\n")
-        self.fails(125, "wrong.c:1:", "incompatible", "run", wrong)
+        wrong = self.write("wrong.c", "#include <loam.h>\nint main(void) "
+                           "{ loam_chan(int) c = loam_chan_make(long, 1); return c != NULL; }\n")
+        self.fails(125, "wrong.c:2:", "error:", "incompatible", "run", wrong)
 
     def test_compilers(self):
         self.fails(125, "no compiler 'no-such-cc', which --cc names", "--cc", "run",

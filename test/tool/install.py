@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 """What `make install` brings is enough: a program compiles by pkg-config alone and runs.
 
-Installs into a temporary folder, compiles against the static and against the shared library, as C
-with gcc and clang, runs the results, and looks at the version in all places where it shows.
+Installs into a temporary folder, compiles against the static and against the shared library, as C and
+C++ with gcc and clang, runs the results, and looks at the version in all places where it shows.
 """
 
 import os
@@ -64,7 +64,7 @@ def main():
         if run("pkg-config", "--modversion", "loam", env=env).strip() != version:
             sys.exit("loam.pc does not carry the version")
         flags = run("pkg-config", "--cflags", "--libs", "loam", env=env).split()
-        for flag in ("-fno-omit-frame-pointer", "-Werror=incompatible-pointer-types", "-lpthread"):
+        for flag in ("-fno-omit-frame-pointer", "-lpthread"):
             if flag not in flags:
                 sys.exit("loam.pc lacks %s: %s" % (flag, flags))
         source = os.path.join(folder, "program.c")
@@ -72,17 +72,21 @@ def main():
             f.write(PROGRAM)
         libs = os.path.dirname(installed["libloam.a"])
         env["LD_LIBRARY_PATH"] = libs
-        for cc in filter(shutil.which, ("gcc", "clang-14")):
+        # The flags are for C++ too.
+        compilers = [["gcc"], ["clang-14"], ["g++", "-xc++", "-std=c++17"],
+                     ["clang++-14", "-xc++", "-std=c++17"]]
+        for cc in (c for c in compilers if shutil.which(c[0])):
             for how in ("-Wl,-Bdynamic", "-Wl,-Bstatic"):
                 out = os.path.join(folder, "program")
                 # The static library alone is meant: libc stays shared.
                 mine = [how + " -lloam -Wl,-Bdynamic" if f == "-lloam" else f for f in flags]
-                run(cc, source, "-o", out, *" ".join(mine).split())
+                run(*cc, "-Wall", "-Wextra", "-Werror", source, "-xnone", "-o", out,
+                    *" ".join(mine).split())
                 shared = "libloam.so" in run("readelf", "-d", out)
                 if shared != (how == "-Wl,-Bdynamic"):
-                    sys.exit("%s %s: linked the other library" % (cc, how))
+                    sys.exit("%s %s: linked the other library" % (cc[0], how))
                 if run(out, "x", env=env) != "2 1\n":
-                    sys.exit("%s %s: wrong output" % (cc, how))
+                    sys.exit("%s %s: wrong output" % (cc[0], how))
 
 
 if __name__ == "__main__":
