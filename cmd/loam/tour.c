@@ -36,20 +36,32 @@ static double now(void)
 
 /* ---- Probes -------------------------------------------------------------------------------------------- */
 
-/* In the child: runs it and writes what it measured. */
+/* In the child. What was measured is written at exit: loam_run ends the process itself when, at the
+ * end of the main goroutine, others cannot be stopped in time. */
+static struct {
+    json_t *m;
+    const char *why;
+} probed;
+
+static void write_probed(void)
+{
+    if (!json_is_true(get(probed.m, "done")))
+        put(probed.m, "why", make("s", probed.why[0] != '\0' ? probed.why : "it ended too soon"));
+    json_dumpf(probed.m, stdout, JSON_COMPACT);
+    fflush(stdout);
+    json_decref(probed.m);
+}
+
 static int probe_main(const char *name)
 {
     for (const struct probe *p = tour_probes; p->name != NULL; p++) {
         if (strcmp(p->name, name) != 0)
             continue;
-        const char *why = "";
-        json_t *m = make("{}");
-        bool fine = p->run(m, &why);
-        if (!fine)
-            put(m, "why", make("s", why));
-        json_dumpf(m, stdout, JSON_COMPACT);
-        json_decref(m);
-        return fine && fflush(stdout) == 0 ? STATUS_OK : STATUS_FAILED;
+        probed.m = make("{}");
+        probed.why = "";
+        atexit(write_probed);
+        p->run(probed.m, &probed.why);
+        return STATUS_OK;
     }
     message_error("no probe '%s'", name);
     return STATUS_USAGE;
@@ -72,14 +84,16 @@ bool tour_probe(const struct tour *t, const char *name, const char *const env[],
     if (!capture_run(&c, argv, env, PROBE_TIMEOUT_MS, NULL, NULL, why))
         return false;
     json_t *measured = json_loads(c.out, 0, &error);
-    bool fine = measured != NULL && WIFEXITED(c.wait_status) && WEXITSTATUS(c.wait_status) == 0;
+    bool fine = json_is_true(get(measured, "done"));
     if (!fine && get_text(measured, "why")[0] != '\0')
         *why = keep_format("the probe '%s': %s", name, get_text(measured, "why"));
     else if (!fine)
         *why = keep_format("the probe '%s' ended with %s: %s", name, capture_end(&c),
                            last_words(c.err));
-    if (fine)
+    if (fine) {
+        json_object_del(measured, "done");
         json_object_update(m, measured);
+    }
     json_decref(measured);
     if (errors != NULL)
         *errors = keep_format("%s", c.err);

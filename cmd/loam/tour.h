@@ -50,17 +50,18 @@ extern const struct step step_automaton, step_park, step_schedtrace, step_newpro
 
 /* ---- Probes ---------------------------------------------------------------------------------- */
 
-/* A program for a child: fills m, or returns false with *why. */
+/* A program for a child: fills m and puts "done": true into it at the end of its main goroutine, for
+ * loam_run need not return; or sets *why. */
 struct probe {
     const char *name;
-    bool (*run)(json_t *m, const char **why);
+    void (*run)(json_t *m, const char **why);
 };
 extern const struct probe tour_probes[]; /* ended by a NULL name */
-bool probe_automaton(json_t *m, const char **why);
-bool probe_illegal(json_t *m, const char **why);
-bool probe_park(json_t *m, const char **why);
-bool probe_newproc(json_t *m, const char **why);
-bool probe_detail(json_t *m, const char **why);
+void probe_automaton(json_t *m, const char **why);
+void probe_illegal(json_t *m, const char **why);
+void probe_park(json_t *m, const char **why);
+void probe_newproc(json_t *m, const char **why);
+void probe_detail(json_t *m, const char **why);
 
 /* Runs a probe in a child with these settings ("NAME=VALUE", ended by NULL) and takes over what it
  * measured. *errors, if wanted, gets its stderr. */

@@ -21,13 +21,22 @@
 #include "tour.h"
 #include "tour_view.h"
 
-enum { FOLLOWED = 40, STARTS_MAX = 1000, WORDS_MAX = 16, IDLE_MS = 60, SETTLE_MS = 20 };
+enum {
+    FOLLOWED = 40,
+    STARTS_MAX = 1000,
+    WORDS_MAX = 16,
+    IDLE_MS = 80,
+    IDLE_ROUNDS = 20,
+    SETTLE_MS = 20,
+    LOOKS_MAX = 30
+};
 
 static struct {
     struct view view;
     json_t *m;
-    const char *why;
-    bool done, looked;
+    const char **why;
+    bool looked, over; /* handed over with the semaphores */
+    uint32_t asleep;   /* atomic: the main goroutine sleeps */
     struct field goid, runnext;
     const char *words[WORDS_MAX];
     uint64_t loads[WORDS_MAX];
@@ -148,24 +157,63 @@ static json_t *threads_now(void)
     return rows;
 }
 
-/* A foreign thread: looks while the only goroutine sleeps. */
-static void *look_while_idle(void *arg)
+static bool all_asleep(const json_t *threads)
 {
-    (void)arg;
-    while (sem_wait(&probe.idle) != 0)
-        ;
+    size_t i;
+    json_t *row;
+    json_array_foreach(threads, i, row)
+        if (strcmp(get_text(row, "state"), "S") != 0)
+            return false;
+    return true;
+}
+
+/* Looks once while the only goroutine sleeps; false: it woke meanwhile, this look counts for
+ * nothing. */
+static bool look_once(void)
+{
     usleep(SETTLE_MS * 1000);
     uint64_t yields = view_edge("G", "running", "runnable");
     uint64_t runs = view_edge("G", "runnable", "running");
     json_t *threads = threads_now();
-    usleep(SETTLE_MS * 1000);
+    /* one may be on its way to sleep, or sysmon have its round */
+    for (int i = 0; i < LOOKS_MAX && !all_asleep(threads); i++) {
+        usleep(1000);
+        json_decref(threads);
+        threads = threads_now();
+    }
+    yields = view_edge("G", "running", "runnable") - yields;
+    runs = view_edge("G", "runnable", "running") - runs;
     put(probe.m, "states.threads with nothing to run", threads);
     put(probe.m, "facts.idle",
-        make("{s:I, s:I}", "yields", (json_int_t)(view_edge("G", "running", "runnable") - yields),
-             "runs", (json_int_t)(view_edge("G", "runnable", "running") - runs)));
-    probe.looked = true;
-    sem_post(&probe.seen);
+        make("{s:I, s:I}", "yields", (json_int_t)yields, "runs", (json_int_t)runs));
+    return __atomic_load_n(&probe.asleep, __ATOMIC_ACQUIRE) != 0; /* read last: it slept till now */
+}
+
+/* A foreign thread. */
+static void *look_while_idle(void *arg)
+{
+    (void)arg;
+    while (!probe.looked && !probe.over) {
+        while (sem_wait(&probe.idle) != 0)
+            ;
+        if (!probe.over)
+            probe.looked = look_once();
+        sem_post(&probe.seen);
+    }
     return NULL;
+}
+
+/* The main goroutine: sleeps to be looked at. */
+static void be_idle(void)
+{
+    for (int i = 0; i < IDLE_ROUNDS && !probe.looked; i++) {
+        __atomic_store_n(&probe.asleep, 1, __ATOMIC_RELEASE);
+        sem_post(&probe.idle);
+        loam_sleep(IDLE_MS * LOAM_MILLISECOND);
+        __atomic_store_n(&probe.asleep, 0, __ATOMIC_RELEASE);
+        while (sem_trywait(&probe.seen) != 0) /* orders what the looker wrote before */
+            loam_sleep(LOAM_MILLISECOND);
+    }
 }
 
 /* ---- The probe: the program ------------------------------------------------------------------------------------ */
@@ -214,20 +262,21 @@ static int newproc_main(int argc, char **argv)
     put(probe.m, "facts.followed", followed);
     put(probe.m, "facts.whole", whole);
     if (!start_followed(followed)) {
-        probe.why =
+        *probe.why =
             keep_format("the goroutine with the number %d was not seen in runnext", FOLLOWED);
         return 1;
     }
     if (!start_whole(whole)) {
-        probe.why = "a goroutine with options was not seen in runnext";
+        *probe.why = "a goroutine with options was not seen in runnext";
         return 1;
     }
-    sem_post(&probe.idle);
-    loam_sleep(IDLE_MS * LOAM_MILLISECOND);
-    while (sem_trywait(&probe.seen) != 0)
-        loam_sleep(LOAM_MILLISECOND);
+    be_idle();
+    if (!probe.looked) {
+        *probe.why = "the main goroutine's sleep was always over before it was looked at";
+        return 1;
+    }
     put(probe.m, "states.edges", view_edges());
-    probe.done = true;
+    put(probe.m, "done", json_true());
     return 0;
 }
 
@@ -243,9 +292,8 @@ static void search_newproc(const cs_insn *i, void *arg)
 {
     struct search *s = arg;
     int64_t value;
-    bool is_call;
-    if (s->status_store == 0 && image_inlined(s->v->img, i->address, "casgstatus") &&
-        code_writes(s->v->code, i, &s->status, &value) != CODE_NO_WRITE)
+    bool is_call, writes = code_writes(s->v->code, i, &s->status, &value) != CODE_NO_WRITE;
+    if (s->status_store == 0 && writes && image_inlined(s->v->img, i->address, "casgstatus"))
         s->status_store = i->address;
     if (s->enqueue == 0 && code_target(s->v->code, i, &is_call) == s->runqput)
         s->enqueue = i->address;
@@ -255,8 +303,8 @@ static void search_runqput(const cs_insn *i, void *arg)
 {
     struct search *s = arg;
     int64_t value;
-    if (s->runnext_exchange == 0 &&
-        code_writes(s->v->code, i, &s->runnext, &value) == CODE_EXCHANGE)
+    if (code_writes(s->v->code, i, &s->runnext, &value) == CODE_EXCHANGE &&
+        s->runnext_exchange == 0)
         s->runnext_exchange = i->address;
 }
 
@@ -295,26 +343,24 @@ static bool find_fields(const char **why)
     return probe.nwords > 0;
 }
 
-bool probe_newproc(json_t *m, const char **why)
+void probe_newproc(json_t *m, const char **why)
 {
     pthread_t looker;
     probe.m = m;
+    probe.why = why;
     if (!view_open(&probe.view, why) || !find_fields(why))
-        return false;
+        return;
+    measure_machine(&probe.view, m);
     if (sem_init(&probe.idle, 0, 0) != 0 || sem_init(&probe.seen, 0, 0) != 0 ||
         pthread_create(&looker, NULL, look_while_idle, NULL) != 0) {
         *why = "cannot start a thread";
-        return false;
+        return;
     }
     (void)loam_run(newproc_main, 0, NULL);
+    probe.over = true;
     sem_post(&probe.idle); /* if the program did not come that far */
     pthread_join(looker, NULL);
-    if (probe.done)
-        measure_machine(&probe.view, m);
-    else
-        *why = probe.why != NULL ? probe.why : "the program did not come to its end";
     view_close(&probe.view);
-    return probe.done;
 }
 
 /* ---- The step ------------------------------------------------------------------------------------------------------- */

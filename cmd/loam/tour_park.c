@@ -18,8 +18,7 @@ enum { FOLLOWED = 20, STARTS_MAX = 1000, WORDS_MAX = 16, FRAMES_MAX = 20, PATIEN
 static struct {
     struct view view;
     json_t *m;
-    const char *why;
-    bool done;
+    const char **why;
     loam_chan(int) chan;
     uint32_t begun; /* atomic: the goroutine that is followed is there */
     uint32_t woken; /* atomic: it goes on */
@@ -99,7 +98,7 @@ static void measure_parked(uint64_t g, json_t *m)
     json_array_append_new(rows, image_row(img, "g", g, "stack.lo", ""));
     json_array_append_new(rows, image_row(img, "g", g, "stack.hi", "the struct g itself"));
     put(m, "memory.its struct g while it waits", rows);
-    put(m, "facts",
+    put(m, "facts.parked",
         make("{s:b, s:I, s:I, s:I, s:I, s:s, s:s}", "read", ok, "sp", (json_int_t)sp, "lo",
              (json_int_t)lo, "hi", (json_int_t)hi, "words", (json_int_t)probe.nwords, "state",
              view_g_state(&probe.view, g), "reason", view_waitreason(&probe.view, g)));
@@ -154,12 +153,15 @@ static int park_main(int argc, char **argv)
         loam_sleep(50 * LOAM_MICROSECOND);
     }
     if (g == 0) {
-        probe.why = keep_format("no goroutine got the number %d", FOLLOWED);
+        *probe.why = keep_format("no goroutine got the number %d", FOLLOWED);
         return 1;
     }
     measure_parked(g, probe.m);
     loam_send(probe.chan, 1);
-    probe.done = await(&probe.woken);
+    if (await(&probe.woken))
+        put(probe.m, "done", json_true());
+    else
+        *probe.why = "the goroutine was not woken";
     loam_chan_free(probe.chan);
     return 0;
 }
@@ -175,8 +177,8 @@ static void look_for_store(const cs_insn *i, void *arg)
 {
     struct first_store *s = arg;
     int64_t value;
-    if (s->address == 0 && image_inlined(s->v->img, i->address, "casgstatus") &&
-        code_writes(s->v->code, i, &s->place, &value) != CODE_NO_WRITE)
+    bool writes = code_writes(s->v->code, i, &s->place, &value) != CODE_NO_WRITE;
+    if (s->address == 0 && writes && image_inlined(s->v->img, i->address, "casgstatus"))
         s->address = i->address;
 }
 
@@ -197,26 +199,23 @@ static void measure_machine(const struct view *v, json_t *m)
     put(m, "facts.path", calls_path(calls, "loam_chan_send", "goready"));
 }
 
-bool probe_park(json_t *m, const char **why)
+void probe_park(json_t *m, const char **why)
 {
     struct extent e;
     probe.m = m;
+    probe.why = why;
     if (!view_open(&probe.view, why))
-        return false;
+        return;
     if (image_find(probe.view.img, "arch_switch", &e))
         probe.nwords =
             code_saved_words(probe.view.code, e, probe.words, probe.loads, nelem(probe.words));
     if (probe.nwords == 0) {
         *why = "cannot tell from arch_switch's code what it saves";
-        return false;
+        return;
     }
+    measure_machine(&probe.view, m);
     (void)loam_run(park_main, 0, NULL);
-    if (probe.done)
-        measure_machine(&probe.view, m);
-    else
-        *why = probe.why != NULL ? probe.why : "the goroutine was not woken";
     view_close(&probe.view);
-    return probe.done;
 }
 
 /* ---- The step ---------------------------------------------------------------------------------------------- */
@@ -259,10 +258,10 @@ static void check_trace(struct judge *j, const json_t *m)
                 "%s", seen);
     judge_must(j,
                strcmp(reason, "chan receive") == 0 &&
-                   strcmp(get_text(m, "facts.reason"), "chan receive") == 0 &&
-                   strcmp(get_text(m, "facts.state"), "waiting") == 0,
+                   strcmp(get_text(m, "facts.parked.reason"), "chan receive") == 0 &&
+                   strcmp(get_text(m, "facts.parked.state"), "waiting") == 0,
                "trace and memory agree why", "trace: %s; memory: %s, %s", reason,
-               get_text(m, "facts.state"), get_text(m, "facts.reason"));
+               get_text(m, "facts.parked.state"), get_text(m, "facts.parked.reason"));
 }
 
 static void check_frames(struct judge *j, const json_t *m)
@@ -286,9 +285,9 @@ static void check_frames(struct judge *j, const json_t *m)
 
 static void check_memory(struct judge *j, const json_t *m)
 {
-    int64_t sp = get_number(m, "facts.sp"), lo = get_number(m, "facts.lo"),
-            hi = get_number(m, "facts.hi"), words = get_number(m, "facts.words");
-    judge_must(j, json_is_true(get(m, "facts.read")) && lo < sp && sp + 8 * words <= hi,
+    int64_t sp = get_number(m, "facts.parked.sp"), lo = get_number(m, "facts.parked.lo"),
+            hi = get_number(m, "facts.parked.hi"), words = get_number(m, "facts.parked.words");
+    judge_must(j, json_is_true(get(m, "facts.parked.read")) && lo < sp && sp + 8 * words <= hi,
                "its saved context lies in its own stack", "0x%llx, of 0x%llx to 0x%llx",
                (unsigned long long)sp, (unsigned long long)lo, (unsigned long long)hi);
     const json_t *saved = get_rows(m, "memory.its stack from the saved sp on");

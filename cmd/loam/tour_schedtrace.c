@@ -8,10 +8,12 @@
 #include <loam.h>
 
 #include <ctype.h>
+#include <errno.h>
 #include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -22,7 +24,14 @@
 #include "tour_code.h"
 #include "tour_image.h"
 
-enum { PERIOD_MS = 10, RUNS_MAX = 20, LINES_WANTED = 12, RUN_TIMEOUT_MS = 45000, LINES_MAX = 2000 };
+enum {
+    PERIOD_MS = 10,
+    RUNS_MAX = 20,
+    INTERVALS_WANTED = 8,
+    INTERVALS_MIN = 3,
+    RUN_TIMEOUT_MS = 45000,
+    LINES_MAX = 2000
+};
 
 /* ---- The probe for scheddetail ------------------------------------------------------------------------------ */
 
@@ -31,6 +40,8 @@ static void wait_for_end(void *end)
     loam_chan(char) c = (loam_chan(char))(uintptr_t)end;
     (void)loam_recv(c);
 }
+
+static json_t *detail_measured;
 
 static int detail_main(int argc, char **argv)
 {
@@ -42,14 +53,15 @@ static int detail_main(int argc, char **argv)
             return 1;
     loam_sleep(60 * LOAM_MILLISECOND);
     loam_close(end);
+    put(detail_measured, "done", json_true());
     return 0;
 }
 
-bool probe_detail(json_t *m, const char **why)
+void probe_detail(json_t *m, const char **why)
 {
-    (void)m;
-    *why = "its main goroutine failed";
-    return loam_run(detail_main, 0, NULL) == 0;
+    (void)why;
+    detail_measured = m;
+    (void)loam_run(detail_main, 0, NULL);
 }
 
 /* ---- Lines -------------------------------------------------------------------------------------------------- */
@@ -114,7 +126,7 @@ static bool same_keys(const struct line *l, const char *const keys[], size_t n)
     return true;
 }
 
-/* A whole line of either kind, in the form that parsers of Go's lines read. */
+/* A whole line of either kind, with whatever keys. */
 static bool parse_line(const char *text, const char *kind, struct line *l)
 {
     *l = (struct line){0};
@@ -129,14 +141,13 @@ static bool parse_line(const char *text, const char *kind, struct line *l)
     while (l->n < nelem(l->names) && take_pair(&p, &l->names[l->n], &l->values[l->n]))
         l->n++;
     if (strcmp(kind, "GSTATES") == 0)
-        return *p == '\0' && same_keys(l, gstates_keys, nelem(gstates_keys));
+        return *p == '\0';
     int64_t ticks;
     l->queues = take_list(&p, &l->queued);
     if (l->queues < 1 || strncmp(p, " schedticks=", 12) != 0)
         return false;
     p += 12;
-    return take_list(&p, &ticks) == l->queues && *p == '\0' &&
-           same_keys(l, sched_keys, nelem(sched_keys));
+    return take_list(&p, &ticks) == l->queues && *p == '\0';
 }
 
 static int64_t value_of(const struct line *l, const char *name)
@@ -295,12 +306,15 @@ static bool run_once(const struct tour *t, const char *program, struct watched *
     return fine;
 }
 
-static size_t count_lines(const json_t *runs)
+/* From how many SCHED lines to the next there is a time: not from the last of a run. */
+static size_t count_intervals(const json_t *runs)
 {
     size_t i, n = 0;
     json_t *run;
-    json_array_foreach(runs, i, run)
-        n += json_array_size(get_rows(run, "trace")) / 2;
+    json_array_foreach(runs, i, run) {
+        size_t lines = json_array_size(get_rows(run, "trace")) / 2;
+        n += lines > 0 ? lines - 1 : 0;
+    }
     return n;
 }
 
@@ -399,29 +413,46 @@ static bool measure_detail(const struct tour *t, json_t *m, const char **why)
     return true;
 }
 
-static bool measure(const struct tour *t, json_t *m, const char **why)
+/* Runs the program until there is enough to see. */
+static bool watch(const struct tour *t, json_t *m, const char **why)
 {
     struct watched w = {.facts = make("{s:[]}", "runs")};
+    struct stat st;
+    put(m, "facts", w.facts);
+    bool there = stat(t->watch_root, &st) == 0;
+    if (!there || !S_ISDIR(st.st_mode)) {
+        *why = keep_format("%s is no directory to work on%s%s", t->watch_root, there ? "" : ": ",
+                           there ? "" : strerror(errno));
+        return false;
+    }
     const char *program = find_program(t, why);
     bool fine = program != NULL;
-    put(m, "facts", w.facts);
-    for (int i = 0; i < RUNS_MAX && fine; i++) {
+    size_t intervals = 0;
+    for (int i = 0; i < RUNS_MAX && fine && (w.memory == NULL || intervals < INTERVALS_WANTED);
+         i++) {
         fine = run_once(t, program, &w, why);
-        if (w.memory != NULL && count_lines(get(w.facts, "runs")) >= LINES_WANTED)
-            break;
+        intervals = count_intervals(get(w.facts, "runs"));
     }
     scratch_remove();
-    if (fine && w.memory == NULL) {
-        *why = w.why != NULL ? w.why
-                             : keep_format("no SCHED line came in %d runs: %s is too small",
-                                           RUNS_MAX, t->watch_root);
-        fine = false;
-    }
     if (!fine)
         return false;
+    if (w.memory == NULL || intervals < INTERVALS_MIN) {
+        *why = w.why != NULL
+                   ? w.why
+                   : keep_format("treehash on %s (%lld files) ends too soon for a line every "
+                                 "%d ms: name a larger directory by --watch-root",
+                                 t->watch_root, (long long)get_number(w.facts, "files") / RUNS_MAX,
+                                 PERIOD_MS);
+        return false;
+    }
     put(m, "states.figures of all lines", ranges_of(get(w.facts, "runs")));
     put(m, "memory.the program while it ran", w.memory);
-    return measure_machine(m, why) && measure_detail(t, m, why);
+    return true;
+}
+
+static bool measure(const struct tour *t, json_t *m, const char **why)
+{
+    return watch(t, m, why) && measure_machine(m, why) && measure_detail(t, m, why);
 }
 
 /* ---- Checks --------------------------------------------------------------------------------------------------------- */
@@ -462,11 +493,13 @@ static void tally_run(struct tally *y, const json_t *trace)
         struct line l;
         const char *s = json_string_value(text);
         if (parse_line(s, "SCHED", &l)) {
+            y->bad += !same_keys(&l, sched_keys, nelem(sched_keys));
             y->pairs = y->pairs && !open;
             open = true;
             tally_sched(y, &l, &before);
             before = l;
         } else if (parse_line(s, "GSTATES", &l)) {
+            y->bad += !same_keys(&l, gstates_keys, nelem(gstates_keys));
             y->pairs = y->pairs && open && l.ms == before.ms;
             open = false;
             y->waiting += value_of(&l, "gwaiting");
@@ -496,7 +529,8 @@ static void check_lines(struct judge *j, const json_t *m, struct tally *y)
         tally_run(y, get_rows(run, "trace"));
     qsort(y->between, y->nbetween, sizeof y->between[0], by_value);
     int64_t median = y->nbetween > 0 ? y->between[y->nbetween / 2] : 0;
-    judge_must(j, y->sched >= 3 && y->bad == 0, "every line parses",
+    judge_must(j, y->nbetween >= INTERVALS_MIN && y->bad == 0,
+               "every line has the form that parsers of Go's know",
                "%zu SCHED lines, %zu GSTATES%s%s", y->sched, y->gstates, y->bad > 0 ? "; not " : "",
                y->first_bad);
     /* on a machine that is busy with other things a line may come late */

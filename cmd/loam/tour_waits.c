@@ -374,7 +374,7 @@ static bool all_taken(void)
 
 void waits_take_edges(void)
 {
-    int64_t deadline = loam_now() + 2 * PATIENCE_MS * LOAM_MILLISECOND;
+    int64_t deadline = loam_now() + 4 * PATIENCE_MS * LOAM_MILLISECOND;
     do {
         round_of_yields();
         round_of_calls();

@@ -8,7 +8,7 @@
  * expected, goid, state} for each to `rows`; *parked is the struct g of one that waits for ever. */
 bool waits_run(const struct view *v, json_t *rows, uint64_t *parked, const char **why);
 
-/* On the main goroutine: repeats what takes an edge until all were taken, or 10 s have passed. */
+/* On the main goroutine: repeats what takes an edge until all were taken, or 20 s have passed. */
 void waits_take_edges(void);
 
 #endif
