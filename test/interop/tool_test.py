@@ -174,7 +174,7 @@ class Errors(Base):
         self.fails(1, "broken.c:1:", "error:", "build", broken)
         wrong = self.write("wrong.c", "#include <loam.h>\nint main(void) "
                            "{ loam_chan(int) c = loam_chan_make(long, 1); return c != NULL; }\n")
-        self.fails(125, "wrong.c:2:", "error:", "incompatible", "run", wrong)
+        self.fails(125, "wrong.c:2:", "incompatible", "run", wrong)
 
     def test_compilers(self):
         self.fails(125, "no compiler 'no-such-cc', which --cc names", "--cc", "run",
