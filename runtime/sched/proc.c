@@ -434,6 +434,10 @@ void checkdead_locked(void)
     if (!sched.run_mode || load_relaxed(&sched.leaving) || load_relaxed(&sched.main_done))
         return; /* embedded: any thread of the program may come and wake one */
     int run = sched.mcount - sched.nmidle - sched.nmidlelocked;
+    /* One may sleep for a timer that was stopped since: it has no P and will find nothing. seqcst: it
+     * stores lastpoll before it looks for a P again. */
+    if (load_seqcst(&sched.lastpoll) == 0)
+        run--;
     if (run > 0)
         return;
     if (load_relaxed(&sched.external) > 0 || earliest_timer() != 0 || sched.runqsize != 0)

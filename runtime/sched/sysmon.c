@@ -49,6 +49,11 @@ static void sleep_while_idle(void)
         /* if somebody was faster, the note is on its way: let it arrive before it is cleared */
         if (!cas_acquire(&sched.sysmonwait, 1, 0))
             notesleep(&sched.sysmonnote);
+        /* A thread of the program that could have woken somebody, or one of ours that ended with its
+         * wired goroutine, may have been there when the last M went to sleep, and be gone now. */
+        lock(&sched.lock);
+        checkdead_locked();
+        unlock(&sched.lock);
     }
 }
 
@@ -69,7 +74,8 @@ static void look_at_running(struct p *pp, int64_t now)
     if (mp == NULL)
         return;
     or_relaxed(&mp->preempt, PREEMPT_SLICE);
-    if (ran >= SLICE_NS && !pp->seen.asleep && load_relaxed(&mp->curg) != NULL) {
+    if (ran >= SLICE_NS && !pp->seen.asleep && load_relaxed(&mp->curg) != NULL &&
+        !load_relaxed(&mp->sig_caught)) {
         char state = os_thread_state(mp->tid);
         if ((state == 'S' || state == 'D') && load_relaxed(&pp->schedtick) == tick) {
             pp->seen.asleep = true;
@@ -186,7 +192,7 @@ static void sysmon(void *arg)
                     maxprocs_follow(n);
             }
         }
-        if (debug.schedtrace > 0 && now - last_trace >= debug.schedtrace * 1000000) {
+        if (debug.schedtrace > 0 && (now - last_trace) / 1000000 >= debug.schedtrace) {
             last_trace = now;
             schedtrace(debug.scheddetail > 0);
         }
