@@ -13,6 +13,8 @@
 
 #include <dlfcn.h>
 #include <errno.h>
+#include <stdarg.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -354,12 +356,11 @@ int loam_call(void (*fn)(void *), void *arg)
 
 void loam_panic(const char *format, ...)
 {
+    /* libc's, not print.h's: the program may use any conversion, and its heap is in order */
     char buf[1024];
-    struct printer p = {-1, 0, sizeof buf - 1, buf};
     va_list args;
     va_start(args, format);
-    vpr(&p, format, args);
+    (void)vsnprintf(buf, sizeof buf, format, args);
     va_end(args);
-    buf[p.len] = '\0';
     panic_text(buf);
 }
