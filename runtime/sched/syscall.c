@@ -8,7 +8,7 @@
  * looks at gcwaiting; the stopper stores gcwaiting, then looks for P_syscall. One of them sees the
  * other, and the CAS decides who counts the P as stopped.
  *
- * In a seeded run there is one thread: the call keeps its P and simply runs. */
+ * In a seeded run there is one thread: the call only puts its P aside and takes it again. */
 #include "sched/sched_int.h"
 
 #include <errno.h>
@@ -35,11 +35,11 @@ void entersyscall(void)
     struct p *pp = mp->p;
     traceev(EV_GoSyscallBegin, trace_clock(), gp->goid, ++pp->traceseq);
     casgstatus(gp, G_running, G_syscall);
+    mp->oldp = pp;
+    mp->p = NULL;
     if (unlikely(debug.dst_on))
         return;
     count_owner(&pp->syscalltick, 1);
-    mp->oldp = pp;
-    mp->p = NULL;
     store_relaxed(&pp->m, NULL);
     count_edge(EDGE_P_running_syscall);
     store_seqcst(&pp->status, P_syscall); /* see the head; from here on it may be taken */
@@ -80,14 +80,15 @@ void exitsyscall(void)
     if (!mp->incall)
         fatal("loam_blocking_leave: not in a blocking call");
     mp->incall = false;
+    struct p *pp = mp->oldp;
+    mp->oldp = NULL;
     if (unlikely(debug.dst_on)) {
+        mp->p = pp;
         casgstatus(gp, G_syscall, G_running);
         traceev(EV_GoSyscallEnd, trace_clock(), gp->goid, 0);
         preempt_point(mp);
         return;
     }
-    struct p *pp = mp->oldp;
-    mp->oldp = NULL;
     /* shared edge: sysmon and stoppers try too; acquire sees what they did with it in between */
     if (likely(caspstatus(pp, P_syscall, P_running))) {
         mp->p = pp;
