@@ -10,7 +10,7 @@ LOAM_BEGIN_DECLS
 LOAM_API void loam_traceback(int fd);
 
 /* Writes all goroutines with their states and tracebacks to fd, in Go's form. Stops the world for
- * it when called on a goroutine. No malloc. */
+ * it, but waits a fifth of a second at most: goroutines that run on are listed as running. No malloc. */
 LOAM_API void loam_dump_goroutines(int fd);
 
 /* Figures of the scheduler since start. */

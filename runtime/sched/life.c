@@ -58,6 +58,7 @@ struct g *getg_or_die(const char *what)
 
 static void free_all(void)
 {
+    traceback_fini(); /* first: its handler looks at what is freed here */
     gs_free();
     ps_free();
     for (struct m *mp = allm, *next; mp != NULL; mp = next) {
@@ -67,7 +68,6 @@ static void free_all(void)
     allm = NULL;
     stack_fini();
     dst_fini();
-    traceback_fini();
     trace_fini();
     memset(&sched, 0, sizeof sched);
     sched.lock.rank = RANK_sched;
@@ -85,6 +85,7 @@ int sched_start(const struct life_config *config)
     sched.start_time = 0;
     store_relaxed(&sched.lastpoll, 1);
     gtrace_on = debug.gtrace != 0;
+    schedtrace_init();
     dst_init();
     sched.start_time = nanotime();
     store_relaxed(&sched.coarse_now, sched.start_time);

@@ -75,7 +75,7 @@ static int label_add(struct golocals *l, const char *key, const char *value)
     new->value = new->key + key_len;
     memcpy(new->value, value, value_len);
     new->next = l->labels;
-    l->labels = new;
+    store_release(&l->labels, new); /* release: a dump in a signal handler sees a whole one */
     return 0;
 }
 

@@ -34,6 +34,7 @@ struct g *allg;
 int main_result;
 
 static struct mutex allg_lock = MUTEX_INIT(allg);
+static struct g **allg_end = &allg; /* allg_lock */
 
 /* ---- Free lists -------------------------------------------------------------------------------- */
 
@@ -129,8 +130,8 @@ static int malg(size_t stack_size, struct g **out)
     gp->stack.hi = (uintptr_t)gp;
     casgstatus(gp, G_idle, G_dead);
     lock(&allg_lock);
-    gp->alllink = allg;
-    store_release(&allg, gp); /* release: readers without the lock see a whole G */
+    store_release(allg_end, gp); /* release: readers without the lock see a whole G */
+    allg_end = &gp->alllink;
     unlock(&allg_lock);
     *out = gp;
     return 0;
@@ -283,6 +284,7 @@ void gs_free(void)
         sanitizer_g_free(gp);
     }
     allg = NULL;
+    allg_end = &allg;
 }
 
 /* ---- Death ------------------------------------------------------------------------------------- */
@@ -505,6 +507,8 @@ int loam_go_copy(void (*fn)(void *), const void *data, size_t size)
 void loam_goexit(void)
 {
     struct g *gp = getg_or_die("loam_goexit");
+    if (getm()->incall)
+        fatal("loam_goexit was called inside loam_blocking");
     void (*first)(void *) = gp->at_goexit;
     if (first != NULL) {
         gp->at_goexit = NULL;
@@ -515,7 +519,8 @@ void loam_goexit(void)
 
 void loam_yield(void)
 {
-    if (getg() != NULL)
+    struct m *mp = getm();
+    if (mp != NULL && mp->p != NULL) /* on a goroutine, and not in a blocking call */
         gosched();
 }
 

@@ -75,7 +75,7 @@ struct g {
     void (*at_goexit)(void *); /* owner: itself; loam_goexit calls it with arg, then forgets it */
     uint64_t traceseq;         /* whoever owns the status */
     struct stack stack;        /* const */
-    struct g *alllink;         /* allg lock; const once linked: the list of all Gs */
+    struct g *alllink;         /* atomic; allg lock for writing: the list of all Gs */
     void *fiber;               /* sanitizers: TSan's fiber */
     void *fake_stack;          /* sanitizers: ASan's fake stack while switched away */
     uint32_t valgrind_id;
@@ -289,8 +289,10 @@ enum stw_kind { STW_GOMAXPROCS, STW_DUMP, STW_SHUTDOWN, STW_GC };
  * afterwards; blocking calls go on but cannot come back. Other stops wait. */
 void stopTheWorld(enum stw_kind kind);
 void startTheWorld(void);
-/* Returns after timeout_ns even if some still run; startTheWorld follows in any case. */
-void stopTheWorldFor(enum stw_kind kind, int64_t timeout_ns);
+/* The same with a limit. STW_LATE: some still run. startTheWorld follows, but after STW_NO_TURN: a
+ * foreign thread only, another stop goes on. */
+enum stw_result { STW_STOPPED, STW_LATE, STW_NO_TURN };
+enum stw_result stopTheWorldFor(enum stw_kind kind, int64_t timeout_ns);
 
 /* All Ps: allp[0 .. gomaxprocs-1]. Stable while the caller owns a P or has stopped the world. */
 extern struct p **allp;

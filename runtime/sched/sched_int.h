@@ -183,7 +183,7 @@ static always_inline bool is_embryo(const struct g *gp)
 }
 /* Every embryo that waits for its first run. */
 void each_embryo(void (*fn)(const struct g *embryo, void *arg), void *arg);
-extern struct g *allg; /* list by alllink; atomic, only grows */
+extern struct g *allg; /* list by alllink, oldest first; both atomic; it only grows */
 int newproc_main(int (*fn)(int, char **), int argc, char **argv);
 extern int main_result;
 void m0_leave(struct m *mp); /* by mp, when loam_run's function has returned */
@@ -230,6 +230,7 @@ int64_t trace_clock(void); /* virtual time, unmoved: a trace must not change the
 void dst_tick(void);
 
 /* ---- schedtrace.c ---- */
+void schedtrace_init(void);
 void schedtrace(bool detail);
 void print_asleep(void);
 int64_t goroutines_alive(void);

@@ -7,7 +7,12 @@
 
 #include <loam/debug.h>
 
-static int64_t first_line;
+static int64_t first_line; /* sysmon */
+
+void schedtrace_init(void)
+{
+    first_line = 0;
+}
 
 static int count_threads(int *idle, int *spinning)
 {
@@ -28,37 +33,64 @@ int64_t goroutines_alive(void)
     return (int64_t)n;
 }
 
-static void count_embryo(const struct g *embryo, void *n)
+/* Goroutines per state, counted while they are listed, so that the sum is the length of the list. */
+struct states {
+    struct printer *p;
+    bool list;
+    uint64_t n[16];
+};
+
+static void look_at_embryo(const struct g *embryo, void *arg)
 {
-    (void)embryo;
-    ++*(uint64_t *)n;
+    struct states *s = arg;
+    s->n[G_runnable]++;
+    if (s->list)
+        pr(s->p, "  G%lu: status=%u() m=nil lockedm=nil\n", (unsigned long)embryo->goid,
+           G_runnable);
 }
 
-static void print_embryo(const struct g *embryo, void *p)
+static void look_at_g(const struct g *gp, struct states *s)
 {
-    pr(p, "  G%lu: status=%u() m=nil lockedm=nil\n", (unsigned long)embryo->goid, G_runnable);
+    uint32_t status = load_relaxed(&gp->status) & 15;
+    s->n[status]++;
+    if (!s->list)
+        return;
+    struct m *mp = load_relaxed(&gp->m), *wired = load_relaxed(&gp->lockedm);
+    pr(s->p, "  G%lu: status=%u(%s) m=", (unsigned long)gp->goid, status,
+       status == G_waiting ? waitreason_text(gp->waitreason) : "");
+    if (mp != NULL && (status == G_running || status == G_syscall))
+        pr(s->p, "%d", mp->id);
+    else
+        pr(s->p, "nil");
+    if (wired != NULL)
+        pr(s->p, " lockedm=%d\n", wired->id);
+    else
+        pr(s->p, " lockedm=nil\n");
 }
 
-static void print_states(struct printer *p, long ms)
+static void look_at_gs(struct states *s)
+{
+    for (struct g *gp = load_acquire(&allg); gp != NULL; gp = load_acquire(&gp->alllink))
+        look_at_g(gp, s);
+    each_embryo(look_at_embryo, s);
+}
+
+static void print_states(const struct states *s, long ms)
 {
     static const struct {
         const char *name;
         uint32_t status;
     } states[] = {{"gidle", G_idle},       {"grunnable", G_runnable}, {"grunning", G_running},
                   {"gsyscall", G_syscall}, {"gwaiting", G_waiting},   {"gdead", G_dead}};
-    uint64_t n[16] = {0};
-    for (struct g *gp = load_acquire(&allg); gp != NULL; gp = gp->alllink)
-        n[load_relaxed(&gp->status) & 15]++;
-    each_embryo(count_embryo, &n[G_runnable]);
-    pr(p, "GSTATES %ldms:", ms);
+    pr(s->p, "GSTATES %ldms:", ms);
     for (size_t i = 0; i < nelem(states); i++)
-        pr(p, " %s=%lu", states[i].name, (unsigned long)n[states[i].status]);
-    pr(p, "\n");
+        pr(s->p, " %s=%lu", states[i].name, (unsigned long)s->n[states[i].status]);
+    pr(s->p, "\n");
 }
 
-static void print_detail(struct printer *p)
+static void print_ps_and_ms(struct printer *p, int procs)
 {
-    for (int i = 0; i < gomaxprocs; i++) {
+    for (int i = 0; i < procs; i++) {
         struct p *pp = allp[i];
         struct m *mp = load_relaxed(&pp->m);
         pr(p, "  P%d: status=%u schedtick=%u syscalltick=%u m=", i, load_relaxed(&pp->status),
@@ -93,21 +125,6 @@ static void print_detail(struct printer *p)
         else
             pr(p, "nil\n");
     }
-    for (struct g *gp = load_acquire(&allg); gp != NULL; gp = gp->alllink) {
-        uint32_t status = load_relaxed(&gp->status);
-        struct m *mp = load_relaxed(&gp->m), *wired = load_relaxed(&gp->lockedm);
-        pr(p, "  G%lu: status=%u(%s) m=", (unsigned long)gp->goid, status,
-           status == G_waiting ? waitreason_text(gp->waitreason) : "");
-        if (mp != NULL && (status == G_running || status == G_syscall))
-            pr(p, "%d", mp->id);
-        else
-            pr(p, "nil");
-        if (wired != NULL)
-            pr(p, " lockedm=%d\n", wired->id);
-        else
-            pr(p, " lockedm=nil\n");
-    }
-    each_embryo(print_embryo, p);
 }
 
 void schedtrace(bool detail)
@@ -119,28 +136,31 @@ void schedtrace(bool detail)
     if (first_line == 0)
         first_line = now;
     long ms = (long)((now - first_line) / 1000000);
-    int idle, spinning;
+    int idle, spinning, procs = load_relaxed(&gomaxprocs);
     int threads = count_threads(&idle, &spinning);
     pr(&p,
        "SCHED %ldms: gomaxprocs=%d idleprocs=%u threads=%d spinningthreads=%d needspinning=%d "
        "idlethreads=%d runqueue=%u",
-       ms, gomaxprocs, load_relaxed(&sched.npidle), threads, spinning, 0, idle, sched.runqsize);
+       ms, procs, load_relaxed(&sched.npidle), threads, spinning, 0, idle, sched.runqsize);
     if (detail) {
         pr(&p, " gcwaiting=%s nmidlelocked=%d stopwait=%d sysmonwait=%s\n",
            load_relaxed(&sched.gcwaiting) ? "true" : "false", sched.nmidlelocked, sched.stopwait,
            load_relaxed(&sched.sysmonwait) ? "true" : "false");
-        print_detail(&p);
+        print_ps_and_ms(&p, procs);
     } else {
         pr(&p, " [");
-        for (int i = 0; i < gomaxprocs; i++)
+        for (int i = 0; i < procs; i++)
             pr(&p, " %u", runqlen(allp[i]));
         pr(&p, " ] schedticks=[");
-        for (int i = 0; i < gomaxprocs; i++)
+        for (int i = 0; i < procs; i++)
             pr(&p, " %u", load_relaxed(&allp[i]->schedtick));
         pr(&p, " ]\n");
     }
+    struct states states = {.p = &p, .list = detail};
+    if (detail || debug.schedstates > 0)
+        look_at_gs(&states);
     if (debug.schedstates > 0)
-        print_states(&p, ms);
+        print_states(&states, ms);
     unlock(&sched.lock);
     pr_flush(&p);
     print_asleep();

@@ -129,10 +129,11 @@ void stopTheWorld(enum stw_kind kind)
     (void)stop(kind, -1);
 }
 
-void stopTheWorldFor(enum stw_kind kind, int64_t timeout_ns)
+enum stw_result stopTheWorldFor(enum stw_kind kind, int64_t timeout_ns)
 {
-    (void)take_turn(INT64_MAX);
-    (void)stop(kind, timeout_ns);
+    if (!take_turn(os_nanotime() + timeout_ns))
+        return STW_NO_TURN;
+    return stop(kind, timeout_ns) ? STW_STOPPED : STW_LATE;
 }
 
 void startTheWorld(void)

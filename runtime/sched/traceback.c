@@ -27,6 +27,7 @@ enum { MAX_FRAMES = 100, PATIENCE_NS = 200000000 };
 bool throw_all;
 
 static bool handler_installed;
+static bool halted;  /* while a dump is printed: nobody runs beside it */
 static int quit_tid; /* atomic: the thread that prints because of a signal */
 
 /* ---- One goroutine -------------------------------------------------------------------------- */
@@ -192,12 +193,14 @@ static void print_header(struct printer *p, const struct g *gp, uint32_t status)
     if (minutes >= 1)
         pr(p, ", %ld minutes", (long)minutes);
     struct m *mp = load_relaxed(&gp->m);
-    if (status == G_running && gp != getg() && mp != NULL && mp->p != NULL && mp->p->seen.asleep)
+    struct p *pp = mp != NULL ? load_relaxed(&mp->p) : NULL;
+    if (status == G_running && gp != getg() && pp != NULL && pp->seen.asleep)
         pr(p, ", asleep in the kernel");
     if (gp->lockedm != NULL)
         pr(p, ", locked to thread");
     pr(p, "]");
-    golocals_print_labels(p, gp);
+    if (halted || gp == getg()) /* they may come and go otherwise */
+        golocals_print_labels(p, gp);
     pr(p, ":\n");
 }
 
@@ -230,13 +233,16 @@ static void print_other(struct printer *p, const struct g *gp)
         return;
     print_header(p, gp, status);
     struct m *mp = load_relaxed(&gp->m);
-    if (status == G_waiting || status == G_runnable) {
+    /* acquire: the registers are there. It may have been caught in the middle of a switch. */
+    bool caught = mp != NULL && load_acquire(&mp->sig_caught) && mp->sig_sp >= gp->stack.lo &&
+                  mp->sig_sp < gp->stack.hi;
+    if (caught) {
+        (void)print_stack(p, mp->sig_pc, mp->sig_fp, gp->stack.lo, gp->stack.hi, false);
+    } else if (status == G_waiting || status == G_runnable) {
         if (gp->sched.sp >= gp->stack.lo && gp->sched.sp < gp->stack.hi &&
             !print_stack(p, arch_gobuf_pc(&gp->sched), arch_gobuf_fp(&gp->sched), gp->stack.lo,
                          gp->stack.hi, true))
             print_start(p, gp);
-    } else if (mp != NULL && load_acquire(&mp->sig_caught)) { /* acquire: the registers are there */
-        (void)print_stack(p, mp->sig_pc, mp->sig_fp, gp->stack.lo, gp->stack.hi, false);
     } else {
         pr(p, "\tgoroutine running on other thread; stack unavailable\n");
     }
@@ -255,7 +261,7 @@ static void print_embryo(const struct g *embryo, void *p)
 void dump_goroutines(int fd, const struct g *first)
 {
     PRINTER(p, fd);
-    for (struct g *gp = load_acquire(&allg); gp != NULL; gp = gp->alllink)
+    for (struct g *gp = load_acquire(&allg); gp != NULL; gp = load_acquire(&gp->alllink))
         if (gp != first)
             print_other(&p, gp);
     each_embryo(print_embryo, &p);
@@ -279,16 +285,19 @@ void loam_dump_goroutines(int fd)
          * the loader's lock, which a goroutine that is to be stopped may hold. */
         symtab_refresh();
         struct g *gp = getg();
-        bool stop = gp != NULL && getm()->p != NULL; /* not in a blocking call */
-        if (stop)
-            /* who asks for a dump may do so because one of them never comes back */
-            stopTheWorldFor(STW_DUMP, PATIENCE_NS);
+        /* With a limit: who asks for a dump may do so because a goroutine never comes back. In a
+         * blocking call we have no P to halt; they run on then. */
+        enum stw_result stop = STW_NO_TURN;
+        if (gp == NULL || getm()->p != NULL)
+            stop = stopTheWorldFor(STW_DUMP, PATIENCE_NS);
+        halted = stop == STW_STOPPED;
         PRINTER(p, fd);
         if (gp != NULL)
             print_current(&p, gp);
         pr_flush(&p);
         dump_goroutines(fd, gp);
-        if (stop)
+        halted = false;
+        if (stop != STW_NO_TURN)
             startTheWorld();
     }
     visit_end();
@@ -315,22 +324,23 @@ static void note_registers(struct m *mp, const void *uc)
     store_release(&mp->sig_caught, 1); /* release: the registers are there */
 }
 
-static void gather_running(int self)
+/* All threads of ours, those without a goroutine too: they would pick one up. They stay in their
+ * handlers until the process ends. True: all that there are. */
+static bool halt_threads(int self)
 {
-    int asked = 0;
     for (struct m *mp = load_acquire(&allm); mp != NULL; mp = mp->alllink)
-        if (mp->tid != self && load_acquire(&mp->alive) && load_relaxed(&mp->curg) != NULL &&
-            os_tgkill(mp->tid, SIGQUIT) == 0)
-            asked++;
-    for (int tries = 0; tries < 100 && asked > 0; tries++) {
-        int caught = 0;
+        if (mp->tid != self && load_acquire(&mp->alive))
+            (void)os_tgkill(mp->tid, SIGQUIT);
+    for (int tries = 0; tries < 200; tries++) {
+        bool all = true;
         for (struct m *mp = load_acquire(&allm); mp != NULL; mp = mp->alllink)
-            if (mp->tid != self && load_relaxed(&mp->sig_caught))
-                caught++;
-        if (caught >= asked)
-            break;
-        os_usleep(1000);
+            if (mp->tid != self && load_acquire(&mp->alive) && !load_relaxed(&mp->sig_caught))
+                all = false;
+        if (all)
+            return true;
+        os_usleep(500);
     }
+    return false; /* one blocks the signal, or sleeps where none reaches it */
 }
 
 static void on_sigquit(int sig, siginfo_t *info, void *uc)
@@ -347,15 +357,18 @@ static void on_sigquit(int sig, siginfo_t *info, void *uc)
     }
     uintptr_t pc, sp, fp;
     arch_ucontext_regs(uc, &pc, &sp, &fp);
-    gather_running(tid);
+    /* never ended: a stop must not take the memory away */
+    bool alive = visit_begin();
+    halted = alive && halt_threads(tid);
     PRINTER(p, 2);
     pr(&p, "SIGQUIT: quit\nPC=0x%lx m=%d sigcode=%d\n", (unsigned long)pc, mp != NULL ? mp->id : -1,
        info->si_code);
     struct g *gp = getg();
-    if (gp != NULL)
+    if (alive && gp != NULL)
         print_other(&p, gp);
     pr_flush(&p);
-    dump_goroutines(2, gp);
+    if (alive)
+        dump_goroutines(2, gp);
     trace_flush();
     _exit(2);
 }
