@@ -331,7 +331,7 @@ static bool halt_threads(int self)
     for (struct m *mp = load_acquire(&allm); mp != NULL; mp = mp->alllink)
         if (mp->tid != self && load_acquire(&mp->alive))
             (void)os_tgkill(mp->tid, SIGQUIT);
-    for (int tries = 0; tries < 200; tries++) {
+    for (int tries = 0; tries < 2000; tries++) {
         bool all = true;
         for (struct m *mp = load_acquire(&allm); mp != NULL; mp = mp->alllink)
             if (mp->tid != self && load_acquire(&mp->alive) && !load_relaxed(&mp->sig_caught))
