@@ -155,6 +155,7 @@ static noinline void lock_contended(struct loam_mutex *m)
         if (!again)
             since = nanotime();
         sg.success = false;
+        sync_point();
         if (!wait_for_unlock(m, &sg, again, starving, awoke)) {
             if (!again)
                 since = 0;
@@ -202,6 +203,7 @@ static void yield_to_new_holder(void)
 static noinline void unlock_and_wake(struct loam_mutex *m)
 {
     struct mutex *l = sema_mutex(&m->sema);
+    sync_point();
     lock(l);
     struct sudog *sg = sema_pop(&m->sema);
     unlock(l);
@@ -209,6 +211,7 @@ static noinline void unlock_and_wake(struct loam_mutex *m)
         throw("sync: inconsistent mutex state"); /* (1): two unlocks at once */
     struct g *gp = sg->g;
     bool hand_over;
+    sync_point();
     for (;;) {
         uint32_t old = load_relaxed(&m->state);
         hand_over = (old & STARVING) != 0;
