@@ -40,6 +40,7 @@
 #include "base/throw.h"
 #include "mem/mem.h"
 #include "sched/sched.h"
+#include "sync/sync_int.h"
 
 #include <loam/time.h>
 
@@ -129,6 +130,7 @@ static bool context_finish(struct loam_context *c, int32_t err, int32_t cause, s
     struct loam_timer *timer = c->timer_ref ? c->timer : NULL;
     bool waiters = !ring_empty(&c->waiters) || !ring_empty(&c->gwaiters);
     unlock(&c->lock);
+    sync_point();
 
     /* From here on nobody adds a waiter, and whoever makes the channel closes it. */
     if (done == NULL && timer == NULL && !waiters)
@@ -208,6 +210,7 @@ static void context_join_parent(struct loam_context *c)
     struct loam_context *parent = c->parent;
     if (!context_cancellable(parent))
         return;
+    sync_point();
     lock(&parent->lock);
     int32_t err = parent->err, cause = parent->cause;
     if (err == 0) {
@@ -276,6 +279,7 @@ static bool deadline_start(struct loam_context *c, int64_t ns)
             context_unref(c);
         return false;
     }
+    sync_point();
     lock(&c->lock);
     c->timer = timer;
     bool stop = c->err != 0; /* cancelled meanwhile, by somebody who did not know the timer */
@@ -394,6 +398,7 @@ loam_chan(char) loam_context_done(struct loam_context *ctx)
         if (loam_chan_new(&made, sizeof(char), 0) != 0)
             fatal("out of memory: cannot make a context's channel");
         bool closed = false;
+        sync_point();
         lock(&ctx->lock);
         while (ctx->done == NULL) {
             if (ctx->err != 0 && !closed) {

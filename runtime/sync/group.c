@@ -24,6 +24,7 @@
 #include "sync/context.h"
 #include "sync/parker_int.h"
 #include "sync/ring_int.h"
+#include "sync/sync_int.h"
 
 #include <loam/group.h>
 
@@ -145,6 +146,7 @@ void loam_group_free(struct loam_group *g)
         /* Nobody begins a round any more: the context stays the same. */
         loam_context_cancel(g->ctx, 0);
         (void)group_wait(g, "loam_group_free");
+        sync_point();
         /* Who woke us, or still gives the lock back, is done once we had it. */
         lock(&g->lock);
         unlock(&g->lock);
@@ -199,6 +201,7 @@ static void group_main(void *arg)
     gp->at_goexit = NULL;
     if (err != 0)
         group_set_error(c->group, c->ctx, err);
+    sync_point();
     group_leave(c->group);
 }
 
@@ -230,6 +233,7 @@ static int group_start(struct loam_group *g, int (*fn)(struct loam_context *ctx,
 {
     if (fn == NULL)
         fatal("go of nil func value");
+    sync_point();
     lock(&g->lock);
     int err = group_begin_round_locked(g);
     if (err != 0) {

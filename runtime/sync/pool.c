@@ -36,6 +36,7 @@
 
 #include "base/debugvar.h"
 #include "os/os.h"
+#include "sync/sync_int.h"
 
 #include <loam/time.h>
 
@@ -295,6 +296,7 @@ static int call(struct loam_pool *p, void (*fn)(void *), void *arg, struct loam_
     int err = enter(p, c.on_goroutine);
     if (err == 0) {
         err = context_wait_begin(ctx, &c.cw, call_cancelled);
+        sync_point();
         if (err == 0)
             err = submit(p, &c, wait);
         if (err == 0) {
@@ -303,6 +305,7 @@ static int call(struct loam_pool *p, void (*fn)(void *), void *arg, struct loam_
                 run_seeded(p, &c);
             err = c.result;
         }
+        sync_point();
         context_wait_end(&c.cw);
         leave(p, c.on_goroutine);
     }

@@ -20,7 +20,7 @@
         }                                                                                          \
     } while (0)
 
-enum { GOROUTINES = 20, THREADS = 3, CALLS = 60, POOLS = 20 };
+enum { GOROUTINES = 20, THREADS = 3, CALLS = 60, POOLS = 20, TARGETS = 8000 };
 
 static bool seeded;
 
@@ -185,6 +185,63 @@ static void one_free(unsigned seed)
     CHECK(s.ok + s.refused == GOROUTINES);
 }
 
+/* A context that ends just as a call comes to a busy pool: the call comes back, whatever was first. */
+static struct loam_context *target; /* atomic */
+static int gate_open;               /* atomic */
+
+static void *cancel_targets(void *arg)
+{
+    for (int i = 0; i < TARGETS; i++) {
+        struct loam_context *ctx;
+        while ((ctx = __atomic_load_n(&target, __ATOMIC_SEQ_CST)) == NULL)
+            ;
+        for (volatile int spin = 0; spin < i % 800; spin++)
+            ;
+        loam_context_cancel(ctx, 0);
+        __atomic_store_n(&target, NULL, __ATOMIC_SEQ_CST);
+    }
+    return arg;
+}
+
+static void wait_at_gate(void *arg)
+{
+    while (!__atomic_load_n(&gate_open, __ATOMIC_SEQ_CST))
+        usleep(500);
+    (void)arg;
+}
+
+static void keep_busy(void *arg)
+{
+    CHECK(loam_pool_call(arg, wait_at_gate, NULL, NULL) == 0);
+}
+
+static void cancelled_at_entry(void)
+{
+    struct loam_pool *p;
+    CHECK(loam_pool_new(&p, NULL) == 0);
+    struct loam_waitgroup wg = {0};
+    CHECK(loam_waitgroup_go(&wg, keep_busy, p) == 0);
+    struct loam_pool_stats stats;
+    do {
+        loam_yield();
+        loam_pool_read_stats(p, &stats);
+    } while (stats.running == 0);
+    pthread_t t;
+    CHECK(pthread_create(&t, NULL, cancel_targets, NULL) == 0);
+    for (int i = 0; i < TARGETS; i++) {
+        struct loam_context *ctx = loam_context_with_cancel(NULL);
+        __atomic_store_n(&target, ctx, __ATOMIC_SEQ_CST);
+        CHECK(loam_pool_call(p, wait_at_gate, NULL, ctx) == -ECANCELED);
+        while (__atomic_load_n(&target, __ATOMIC_SEQ_CST) != NULL)
+            loam_yield();
+        loam_context_free(ctx);
+    }
+    __atomic_store_n(&gate_open, 1, __ATOMIC_SEQ_CST);
+    pthread_join(t, NULL);
+    loam_waitgroup_wait(&wg);
+    loam_pool_free(p);
+}
+
 static int run(int argc, char **argv)
 {
     (void)argc;
@@ -193,6 +250,8 @@ static int run(int argc, char **argv)
         one_pool(i * 104729u + 17);
     for (unsigned i = 0; i < 30; i++)
         one_free(i * 31u);
+    if (!seeded)
+        cancelled_at_entry();
     return 0;
 }
 

@@ -89,6 +89,93 @@ static void test_refs(void *arg)
     loam_context_free(a);
 }
 
+/* ---- Races that leave a reference behind if they are lost --------------------------------------- */
+
+enum { RACES = 1000 };
+
+static struct loam_context *target; /* atomic: to be cancelled by the thread */
+
+static void *canceller(void *arg)
+{
+    for (int i = 0; i < RACES; i++) {
+        struct loam_context *ctx;
+        while ((ctx = load_acquire(&target)) == NULL)
+            ;
+        for (volatile int spin = 0; spin < i % 300; spin++)
+            ;
+        loam_context_cancel(ctx, 0);
+        store_release(&target, NULL);
+    }
+    return arg;
+}
+
+/* A parent is cancelled while children with deadlines far off are made: no timer keeps them. */
+static void test_made_while_cancelled(void *arg)
+{
+    (void)arg;
+    int late = 0;
+    for (int i = 0; i < RACES; i++) {
+        struct loam_context *a = loam_context_with_cancel(NULL);
+        store_release(&target, a);
+        struct loam_context *b = loam_context_with_timeout(a, 3600 * LOAM_SECOND);
+        late += load_relaxed(&b->err) == 0;
+        struct loam_context *c = loam_context_with_timeout(b, 1800 * LOAM_SECOND);
+        while (load_acquire(&target) != NULL)
+            loam_yield();
+        CHECK(b->err == -ECANCELED && c->err == -ECANCELED);
+        CHECK(c->refs == 1 && b->refs == 2 && a->refs == 2);
+        CHECK(!b->timer_ref && !c->timer_ref);
+        loam_context_free(b);
+        loam_context_free(a);
+        CHECK(b->refs == 1 && a->refs == 1); /* held by c, and by b */
+        loam_context_free(c);
+    }
+    fprintf(stderr, "%d of %d children were made before the cancellation\n", late, RACES);
+}
+
+/* ---- The end of the runtime --------------------------------------------------------------------- */
+
+static void sleep_on(void *arg)
+{
+    (void)loam_context_sleep(arg, 3600 * LOAM_SECOND);
+}
+
+static void wait_on(void *arg)
+{
+    struct loam_semaphore s;
+    loam_semaphore_init(&s, 0);
+    (void)loam_semaphore_acquire(&s, 1, arg);
+}
+
+/* References that abandoned goroutines and dropped timers held are given up by free. */
+static void test_stale(void)
+{
+    struct loam_config config = {.maxprocs = 2};
+    CHECK(loam_start(&config) == 0);
+    struct loam_context *a = loam_context_with_cancel(NULL);
+    struct loam_context *b = loam_context_with_timeout(a, 3600 * LOAM_SECOND);
+    struct counted on_thread = {.calls = 0};
+    CHECK(context_wait_begin(b, &on_thread.cw, called) == 0);
+    context_ref(a);
+    context_ref(b);
+    for (int i = 0; i < 3; i++) {
+        loam_go(sleep_on, b);
+        loam_go(wait_on, b);
+    }
+    while (load_relaxed(&b->refs) < 11) /* handle, list, timer, 1 + 6 waiters, and ours */
+        usleep(1000);
+    CHECK(b->refs == 11 && b->ngwaiters == 6);
+    CHECK(loam_stop(LOAM_SECOND) == 0);
+    loam_context_free(a);
+    CHECK(on_thread.calls == 1); /* a thread's wait goes on, and ends */
+    CHECK(context_wait_end(&on_thread.cw));
+    loam_context_free(b);
+    CHECK(b->refs == 1 && a->refs == 2);
+    context_unref(b);
+    CHECK(a->refs == 1);
+    context_unref(a);
+}
+
 /* ---- The parker --------------------------------------------------------------------------------- */
 
 enum { ROUNDS = 20000 };
@@ -177,6 +264,9 @@ int main(void)
     CHECK(loam_call(test_refs, NULL) == 0);
     test_first_wins();
     pthread_t t;
+    CHECK(pthread_create(&t, NULL, canceller, NULL) == 0);
+    CHECK(loam_call(test_made_while_cancelled, NULL) == 0);
+    pthread_join(t, NULL);
     CHECK(pthread_create(&t, NULL, waker_thread, (void *)(PARKER_CODE + 4)) == 0);
     CHECK(loam_call(on_goroutine, NULL) == 0);
     stop_at(t);
@@ -185,5 +275,7 @@ int main(void)
     park_many((void *)1);
     stop_at(t);
     CHECK(loam_stop(LOAM_SECOND) == 0);
+    if (runtime_epoch() > 0) /* the runtime's stop tells us */
+        test_stale();
     return 0;
 }

@@ -16,47 +16,69 @@
     } while (0)
 
 static struct loam_pool *pool;
-static int begun, opened, ended;
+
+/* A call that goes on until its flag is set, and writes to its caller's stack in the end. */
+struct hold {
+    int *open;
+    char on_stack[4096];
+};
+static int begun, ended;         /* atomic */
+static int first, second, third; /* atomic: flags */
+
+static void set(int *flag, int value)
+{
+    __atomic_store_n(flag, value, __ATOMIC_SEQ_CST);
+}
+
+static int get(int *flag)
+{
+    return __atomic_load_n(flag, __ATOMIC_SEQ_CST);
+}
 
 static void reset(void)
 {
-    begun = ended = 0;
-    __atomic_store_n(&opened, 0, __ATOMIC_SEQ_CST);
+    int *all[] = {&begun, &ended, &first, &second, &third};
+    for (int i = 0; i < 5; i++)
+        set(all[i], 0);
 }
 
-static void *on_stack(void *arg, size_t size)
-{
-    return memset(arg, 7, size);
-}
-
-/* Writes to its caller's stack when it is told to end. */
 static void hold(void *arg)
 {
+    struct hold *h = arg;
     __atomic_add_fetch(&begun, 1, __ATOMIC_SEQ_CST);
-    while (!__atomic_load_n(&opened, __ATOMIC_SEQ_CST))
+    while (!get(h->open))
         usleep(500);
-    if (arg != NULL)
-        on_stack(arg, 4096);
+    memset(h->on_stack, 7, sizeof h->on_stack);
     __atomic_add_fetch(&ended, 1, __ATOMIC_SEQ_CST);
 }
 
+static struct loam_context *hold_ctx; /* of the calls that goroutines begin next */
+
 static void call_hold(void *arg)
 {
-    char buf[4096];
-    (void)loam_pool_call(pool, hold, buf, arg);
+    struct hold h = {.open = arg};
+    (void)loam_pool_call(pool, hold, &h, hold_ctx);
 }
 
 static void *thread_hold(void *arg)
 {
-    CHECK(loam_pool_call(pool, hold, NULL, arg) == 0);
+    struct hold h = {.open = arg};
+    CHECK(loam_pool_call(pool, hold, &h, NULL) == 0);
     return NULL;
+}
+
+static pthread_t start_thread(void *(*fn)(void *), void *arg)
+{
+    pthread_t t;
+    CHECK(pthread_create(&t, NULL, fn, arg) == 0);
+    return t;
 }
 
 static void *open_later(void *arg)
 {
-    usleep(30000);
-    __atomic_store_n(&opened, 1, __ATOMIC_SEQ_CST);
-    return arg;
+    usleep(300000); /* the stop has begun by then */
+    set(arg, 1);
+    return NULL;
 }
 
 static void until(int running, int waiting)
@@ -98,35 +120,49 @@ static void one_round(void)
     CHECK(loam_start(&config) == 0);
     CHECK(loam_call(from_goroutine, pool) == 0);
     struct loam_context *timed = loam_context_with_timeout(NULL, 3600 * LOAM_SECOND);
-    struct loam_context *plain = loam_context_with_cancel(NULL);
-    pthread_t t[2], opener;
-    loam_go(call_hold, NULL);
+    loam_go(call_hold, &first);
     until(1, 0);
-    CHECK(pthread_create(&t[0], NULL, thread_hold, plain) == 0);
+    pthread_t t0 = start_thread(thread_hold, &second);
     until(2, 0);
-    loam_go(call_hold, timed);
+    hold_ctx = timed;
+    loam_go(call_hold, &third);
     until(2, 1);
-    CHECK(pthread_create(&t[1], NULL, thread_hold, NULL) == 0);
+    hold_ctx = NULL;
+    pthread_t t1 = start_thread(thread_hold, &second);
     until(2, 2);
-    loam_go(call_hold, NULL);
+    loam_go(call_hold, &third);
     until(2, 3);
-    /* a running call is waited for, in vain: everything goes on */
-    CHECK(loam_stop(20 * LOAM_MILLISECOND) == -EBUSY);
+
+    /* A running call is waited for, in vain: everything goes on. Meanwhile the threads' calls have
+     * ended, and their thread idled, because goroutines' calls are not begun during a stop. */
+    pthread_t opener = start_thread(open_later, &second);
+    CHECK(loam_stop(LOAM_SECOND) == -EBUSY);
     CHECK(strlen(loam_error_text()) > 0);
-    until(2, 3);
+    pthread_join(opener, NULL);
+    pthread_join(t0, NULL);
+    pthread_join(t1, NULL);
+    until(2, 1);
+    CHECK(get(&begun) == 4 && get(&ended) == 2);
     CHECK(loam_call(do_nothing, NULL) == 0);
-    /* now it ends while the runtime waits */
-    CHECK(pthread_create(&opener, NULL, open_later, NULL) == 0);
+    set(&third, 1);
+    until(1, 0);
+
+    /* Now the last one ends while the runtime waits for it; those that wait are not begun. */
+    set(&third, 0);
+    t0 = start_thread(thread_hold, &first);
+    until(2, 0);
+    for (int i = 0; i < 3; i++)
+        loam_go(call_hold, &third);
+    until(2, 3);
+    opener = start_thread(open_later, &first);
     CHECK(loam_stop(10 * LOAM_SECOND) == 0);
     pthread_join(opener, NULL);
-    pthread_join(t[1], NULL); /* it waited, and had its turn without the runtime */
-    pthread_join(t[0], NULL);
+    pthread_join(t0, NULL);
     until(0, 0);
-    CHECK(begun == ended && begun >= 3);
+    CHECK(get(&begun) == 6 && get(&ended) == 6);
     int n = 0;
-    CHECK(loam_pool_call(pool, round_trip, &n, plain) == 0 && n == 1);
+    CHECK(loam_pool_call(pool, round_trip, &n, NULL) == 0 && n == 1);
     loam_context_free(timed);
-    loam_context_free(plain);
 }
 
 /* A goroutine that frees the pool is abandoned: then somebody else may. */
@@ -135,16 +171,20 @@ static void abandoned_free(void)
     struct loam_config config = {.maxprocs = 2};
     reset();
     CHECK(loam_start(&config) == 0);
-    for (int i = 0; i < 3; i++)
-        loam_go(call_hold, NULL);
-    until(2, 1);
+    pthread_t t = start_thread(thread_hold, &second);
+    until(1, 0);
+    for (int i = 0; i < 2; i++) {
+        loam_go(call_hold, &first);
+        until(2, i);
+    }
     loam_go(free_pool, pool);
     until(2, 0);
-    pthread_t opener;
-    CHECK(pthread_create(&opener, NULL, open_later, NULL) == 0);
+    pthread_t opener = start_thread(open_later, &first);
     CHECK(loam_stop(10 * LOAM_SECOND) == 0);
     pthread_join(opener, NULL);
-    CHECK(begun == 2 && ended == 2);
+    CHECK(get(&begun) == 2 && get(&ended) == 1);
+    set(&second, 1); /* its caller leaves, and nobody is there to be told */
+    pthread_join(t, NULL);
     int n = 0;
     CHECK(loam_pool_call(pool, round_trip, &n, NULL) == -ESHUTDOWN);
     loam_pool_free(pool);
@@ -157,22 +197,34 @@ static void *cancel_later(void *arg)
     return NULL;
 }
 
-static void without_runtime(void)
+static void nobody(void *arg)
 {
-    pthread_t t[2], canceller;
+    (void)arg;
+    abort();
+}
+
+/* Both threads are busy while fn runs. */
+static void while_busy(void (*fn)(void))
+{
+    pthread_t t[2];
     reset();
-    struct loam_context *plain = loam_context_with_cancel(NULL);
     for (int i = 0; i < 2; i++) {
-        CHECK(pthread_create(&t[i], NULL, thread_hold, NULL) == 0);
+        t[i] = start_thread(thread_hold, &first);
         until(i + 1, 0);
     }
-    CHECK(pthread_create(&canceller, NULL, cancel_later, plain) == 0);
-    CHECK(loam_pool_call(pool, hold, NULL, plain) == -ECANCELED);
-    pthread_join(canceller, NULL);
-    CHECK(loam_pool_try_call(pool, hold, NULL, plain) == -ECANCELED);
-    __atomic_store_n(&opened, 1, __ATOMIC_SEQ_CST);
+    fn();
+    set(&first, 1);
     for (int i = 0; i < 2; i++)
         pthread_join(t[i], NULL);
+}
+
+static void without_runtime(void)
+{
+    struct loam_context *plain = loam_context_with_cancel(NULL);
+    pthread_t t = start_thread(cancel_later, plain);
+    CHECK(loam_pool_call(pool, nobody, NULL, plain) == -ECANCELED);
+    pthread_join(t, NULL);
+    CHECK(loam_pool_try_call(pool, nobody, NULL, plain) == -ECANCELED);
     loam_context_free(plain);
 }
 
@@ -180,19 +232,11 @@ static void without_runtime(void)
 static void deadline_outlives(void)
 {
     struct loam_config config = {.maxprocs = 2};
-    reset();
-    pthread_t t[2];
-    for (int i = 0; i < 2; i++) {
-        CHECK(pthread_create(&t[i], NULL, thread_hold, NULL) == 0);
-        until(i + 1, 0);
-    }
     CHECK(loam_start(&config) == 0);
     struct loam_context *timed = loam_context_with_timeout(NULL, 50 * LOAM_MILLISECOND);
     CHECK(loam_stop(LOAM_SECOND) == 0);
-    CHECK(loam_pool_call(pool, hold, NULL, timed) == -ETIMEDOUT);
-    __atomic_store_n(&opened, 1, __ATOMIC_SEQ_CST);
-    for (int i = 0; i < 2; i++)
-        pthread_join(t[i], NULL);
+    CHECK(loam_pool_call(pool, nobody, NULL, timed) == -ETIMEDOUT);
+    CHECK(loam_context_err(timed) == -ETIMEDOUT);
     loam_context_free(timed);
 }
 
@@ -200,10 +244,10 @@ int main(void)
 {
     struct loam_pool_config c = {.threads = 2, .name = "held"};
     CHECK(loam_pool_new(&pool, &c) == 0);
-    without_runtime();
+    while_busy(without_runtime);
     one_round();
     one_round(); /* the same pool under the next runtime */
-    deadline_outlives();
+    while_busy(deadline_outlives);
     abandoned_free();
     return 0;
 }
