@@ -86,11 +86,21 @@ static void add(struct loam_waitgroup *wg, int delta)
         loam_waitgroup_add_slow(wg, delta, state);
 }
 
+/* The copy lies on the goroutine's own stack; that of the waitgroup may end with this. */
+static void end_task(void *copy)
+{
+    struct task *task = copy;
+    add(task->wg, -1);
+}
+
 static void run_task(void *copy)
 {
     struct task *task = copy;
+    struct g *gp = getg();
+    gp->at_goexit = end_task; /* it gets this copy, the goroutine's argument */
     task->fn(task->arg);
-    add(task->wg, -1);
+    gp->at_goexit = NULL;
+    end_task(copy);
 }
 
 int loam_waitgroup_go(struct loam_waitgroup *wg, void (*fn)(void *), void *arg)

@@ -86,6 +86,23 @@ static void test_go(void)
     CHECK_EQ(load(&n), 50);
 }
 
+static void leave(void *arg)
+{
+    add((int *)arg, 1);
+    loam_goexit();
+}
+
+/* A function that ends by Goexit has ended. */
+static void test_goexit(void)
+{
+    struct loam_waitgroup wg = {0};
+    int n = 0;
+    for (int i = 0; i < 20; i++)
+        CHECK_EQ(loam_waitgroup_go(&wg, i % 2 ? leave : count, &n), 0);
+    loam_waitgroup_wait(&wg);
+    CHECK_EQ(load(&n), 20);
+}
+
 static void *foreign(void *arg)
 {
     loam_waitgroup_done(arg);
@@ -108,8 +125,13 @@ static void test_foreign_thread(void)
 }
 
 static const struct test tests[] = {
-    {"wait", test_wait}, {"several waiters", test_several_waiters}, {"reuse", test_reuse},
-    {"go", test_go},     {"foreign thread", test_foreign_thread},   {NULL, NULL},
+    {"wait", test_wait},
+    {"several waiters", test_several_waiters},
+    {"reuse", test_reuse},
+    {"go", test_go},
+    {"goexit", test_goexit},
+    {"foreign thread", test_foreign_thread},
+    {NULL, NULL},
 };
 
 static int test_main(int argc, char **argv)
