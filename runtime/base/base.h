@@ -9,11 +9,11 @@
 #define likely(x) __builtin_expect(!!(x), 1)
 #define unlikely(x) __builtin_expect(!!(x), 0)
 #define nelem(a) (sizeof(a) / sizeof((a)[0]))
-#define noinline __attribute__((noinline))
+#define noinline __attribute__((__noinline__))
 #define always_inline inline __attribute__((always_inline))
 /* Not inlined, cloned or reasoned about by the caller's side of the compiler. */
 #ifdef __clang__
-#define opaque __attribute__((noinline))
+#define opaque __attribute__((__noinline__))
 #else
 #define opaque __attribute__((noipa))
 #endif
