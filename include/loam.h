@@ -1,12 +1,35 @@
 /* Loam: goroutines, channels and their scheduler for C.
  *
+ * A program in which one goroutine sends a number to another:
+ *
+ *     #include <loam.h>
+ *
+ *     static void work(void *arg)
+ *     {
+ *         loam_chan(int) c = arg;
+ *         loam_send(c, 42);
+ *     }
+ *     static int run(int argc, char **argv)
+ *     {
+ *         loam_chan(int) c = loam_chan_make(int, 0);
+ *         loam_go(work, c);
+ *         return loam_recv(c) == 42 ? 0 : 1;
+ *     }
+ *     int main(int argc, char **argv)
+ *     {
+ *         return loam_run(run, argc, argv);
+ *     }
+ *
  * This header brings the whole public interface. Unless its comment says otherwise a function may
  * be called from any goroutine, returns 0 or a non-negative value on success and -errno on failure,
  * and neither blocks nor switches goroutine. "Parks" means that the calling goroutine waits while
  * its thread runs others. "Foreign thread" means a thread that the program made itself.
  *
  * Misuse that Go answers with a panic or a fatal error (send on a closed channel, unlock of an
- * unlocked mutex, ...) prints Go's message with a traceback and ends the process with status 2. */
+ * unlocked mutex, ...) prints Go's message with a traceback and ends the process with status 2. So
+ * does a program whose goroutines all wait for each other, if loam_run runs it. SIGQUIT prints all
+ * goroutines with their stacks and ends the process with status 2, unless the program has a handler
+ * of its own for it. */
 #ifndef LOAM_H
 #define LOAM_H
 
@@ -42,11 +65,13 @@ LOAM_API int loam_start_version(const struct loam_config *config, int version);
 
 /* Starts the runtime for embedding: after it, goroutines may be started from any thread.
  *
+ *     int loam_start(const struct loam_config *config);
+ *
  * config may be NULL. The calling thread stays a foreign thread. Until this call the library has
  * no thread, no handler and no memory map. Errors: -EALREADY started; -EINVAL a field of config is
  * out of range; -ENOMEM, -EAGAIN no memory or thread to be had; -EPROTO the program was compiled
  * against another major version of the headers (before 1.0: another minor version); -ECHILD this
- * process was forked from one whose runtime runs. loam_error_text() says it in a sentence. */
+ * process was forked from one whose runtime runs. loam_error_text() explains what happened. */
 #define loam_start(config) loam_start_version(config, LOAM_VERSION)
 
 /* Stops the runtime: ends its threads, gives all its memory, descriptors and handlers back.
@@ -63,10 +88,14 @@ LOAM_API int loam_start_version(const struct loam_config *config, int version);
  * during the stop. */
 LOAM_API int loam_stop(int64_t timeout_ns);
 
-/* Runs a whole program; the work behind loam_run. */
+/* Runs a whole program; the work behind loam_run.
+ *
+ * version is the LOAM_VERSION that the caller was compiled with. */
 LOAM_API int loam_run_version(int (*fn)(int, char **), int argc, char **argv, int version);
 
 /* Runs fn(argc, argv) as the main goroutine of a program, returns its result when it returns.
+ *
+ *     int loam_run(int (*fn)(int, char **), int argc, char **argv);
  *
  * The calling thread becomes one of the runtime's threads meanwhile, so that a main goroutine that
  * calls loam_lock_os_thread first thing stays on the process's main thread. As in Go the end of
@@ -82,22 +111,22 @@ LOAM_API int loam_run_version(int (*fn)(int, char **), int argc, char **argv, in
  * Static text of the library; overwritten by the next failure. Empty if none. */
 LOAM_API const char *loam_error_text(void);
 
-/* The library's own version, as LOAM_VERSION is the headers'. */
+/* The library's own version; LOAM_VERSION, a number of the same form, is the headers'. */
 LOAM_API int loam_version(void);
 
 /* Runs fn(arg) on a new goroutine and waits for its end: the way in from a foreign thread.
  *
- * Blocks the calling thread. On a goroutine it parks. Errors as of loam_go; -ECANCELED the runtime was
- * stopped before fn had returned. */
+ * Blocks the calling thread. On a goroutine it parks. Errors as of loam_go; -ECANCELED the runtime
+ * was stopped before fn had returned, which nobody runs any more. */
 LOAM_API int loam_call(void (*fn)(void *), void *arg);
 
 /* ---- Goroutines ---------------------------------------------------------------------------- */
 
 /* How to start a goroutine. Zero every field that you do not set. */
 struct loam_go_options {
-    const char *name; /* shown in dumps; the string is not copied and must outlive the goroutine */
-    size_t
-        stack_size; /* bytes; 0: the configured default. Rounded up to a power of two, 1 GB most */
+    const char *name;  /* shown in dumps; not copied, must outlive the goroutine */
+    size_t stack_size; /* bytes; 0: the configured default. Rounded up to a power of two, at most
+                          1 GB */
 };
 
 /* Starts a goroutine that runs fn(arg): Go's `go f(x)`.
@@ -107,13 +136,15 @@ struct loam_go_options {
  * which limit was met); -EINVAL the runtime is not started; -ECHILD called in a forked child. */
 LOAM_API int loam_go(void (*fn)(void *), void *arg);
 
-/* The same, with options. options may be NULL. Also -EINVAL: stack_size above 1 GB. */
+/* Starts a goroutine that runs fn(arg), with a name or a stack size of its own.
+ *
+ * options may be NULL. Errors as of loam_go; -EINVAL stack_size is above 1 GB. */
 LOAM_API int loam_go_with(const struct loam_go_options *options, void (*fn)(void *), void *arg);
 
 /* Starts a goroutine that runs fn on its own copy of the size bytes at data: arguments by value.
  *
  * The copy lies on the new goroutine's stack, aligned to 16, and lives as long as it. Errors as of
- * loam_go; -E2BIG: size is above 16 KB. */
+ * loam_go; -E2BIG size is above 16 KB. */
 LOAM_API int loam_go_copy(void (*fn)(void *), const void *data, size_t size);
 
 /* Lets other goroutines run: Go's runtime.Gosched. The caller goes to the end of its queue.
@@ -124,14 +155,19 @@ LOAM_API void loam_yield(void);
 /* Ends the calling goroutine: Go's runtime.Goexit. Destructors of its local values run. */
 LOAM_API LOAM_NORETURN void loam_goexit(void);
 
-/* The calling goroutine's number as dumps show it; 0 on a foreign thread. */
+/* The calling goroutine's number as dumps show it; 0 on a foreign thread.
+ *
+ * The main goroutine's is 1. Each processor gives out numbers of its own, sixteen at a time: they
+ * tell goroutines apart, not their order. */
 LOAM_API uint64_t loam_goid(void);
 
 /* Names the calling goroutine in dumps. name is not copied and must outlive the goroutine. */
 LOAM_API void loam_set_name(const char *name);
 
-/* Wires the calling goroutine to its thread until as many loam_unlock_os_thread: it alone runs
- * there, and nowhere else. A goroutine that ends while locked ends the thread too. */
+/* Wires the calling goroutine to its thread: it alone runs there, and nowhere else.
+ *
+ * Until loam_unlock_os_thread was called as many times. A goroutine that ends while wired ends the
+ * thread too. */
 LOAM_API void loam_lock_os_thread(void);
 
 /* Undoes one loam_lock_os_thread; without one it does nothing. */
@@ -153,40 +189,46 @@ LOAM_API int64_t loam_num_goroutine(void);
 /* Runs fn(arg) here while other goroutines go on elsewhere: for any call that may block in the
  * kernel or compute for long without calling the runtime.
  *
- * fn must not call functions of Loam that park. On a foreign thread it just runs fn. */
+ * fn must not call functions of Loam that park, nor loam_yield and loam_goexit; what does not wait
+ * is allowed (loam_go, loam_try_send, loam_mutex_unlock, ...). On a foreign thread it just runs
+ * fn. */
 LOAM_API void loam_blocking(void (*fn)(void *), void *arg);
 
 /* Begins a stretch in which the calling goroutine may block its thread; see loam_blocking.
  *
- * Until loam_blocking_leave the goroutine must not call functions of Loam that park. Not nested. */
+ * Until loam_blocking_leave the goroutine is bound by the same rules as loam_blocking's fn. Not
+ * nested. */
 LOAM_API void loam_blocking_enter(void);
 
-/* Ends the stretch; parks if no processor is free. errno is kept. */
+/* Ends the stretch that loam_blocking_enter began; parks if no processor is free. errno is kept. */
 LOAM_API void loam_blocking_leave(void);
 
 /* ---- Values of a goroutine ----------------------------------------------------------------- */
 
 /* Sets a label of the calling goroutine, shown in dumps; goroutines that it starts inherit it.
  *
- * key and value are copied; value NULL removes the label. Errors: -ENOMEM, -EINVAL. */
+ * key and value are copied; value NULL removes the label. Errors: -ENOMEM no memory, the label is as
+ * before; -EINVAL key is NULL, or called on a foreign thread. */
 LOAM_API int loam_set_label(const char *key, const char *value);
 
-/* The label's value, or NULL. Valid until the calling goroutine sets a label again or ends. */
+/* The value of the calling goroutine's label key, or NULL. Valid until it sets that label again or
+ * ends. */
 LOAM_API const char *loam_label(const char *key);
 
-/* A key of goroutine-local values. */
+/* A key of goroutine-local values; made by loam_local_key_new. */
 typedef int loam_local_key;
 
 /* Makes a key; the destructor (may be NULL) gets each non-NULL value when its goroutine ends.
  *
- * Destructors run on the goroutine, after its function. Errors: -EAGAIN: 128 keys are in use. */
+ * Destructors run on the goroutine, after its function. Errors: -EAGAIN 128 keys are in use. */
 LOAM_API int loam_local_key_new(loam_local_key *key, void (*destructor)(void *));
 
-/* Gives a key back; values under it are forgotten without their destructor. */
+/* Gives a key back; values under it are forgotten without their destructor. Errors: -EINVAL no such
+ * key. */
 LOAM_API int loam_local_key_free(loam_local_key key);
 
-/* Sets the calling goroutine's value under key. Errors: -ENOMEM, -EINVAL no such key or a foreign
- * thread. */
+/* Sets the calling goroutine's value under key. Errors: -ENOMEM no memory; -EINVAL no such key, or
+ * called on a foreign thread. */
 LOAM_API int loam_local_set(loam_local_key key, void *value);
 
 /* The calling goroutine's value under key, NULL if it has none. */

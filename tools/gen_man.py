@@ -4,7 +4,9 @@
 Section 3, a page for each documented function, macro and type, and one for each header, from the
 documentation comments of the public headers: the block comment directly above a declaration; its
 first sentence is the summary, lines indented by five blanks are code; declarations that follow each
-other without a blank line and a comment of their own share it. Section 7, the overview loam(7),
+other without a blank line and a comment of their own share it. A macro that is used like a function
+says so by a line of code, its prototype, which the page shows in its place. "Errors: -ENAME what; ..."
+becomes a list. Section 7, the overview loam(7),
 from the comments at the heads of the headers and the table of settings. Section 1 from the tool's
 own --help texts: a usage line, paragraphs, and headings that end in a colon over indented entries
 `  -x, --long ARG  text`; the entries under "Commands:" are asked for their own --help.
@@ -70,7 +72,23 @@ def make_item(lines):
     text = re.sub(r"\b(LOAM_API|static|inline|extern)\s+", "", text).replace("LOAM_NORETURN",
                                                                              "_Noreturn")
     text = text.strip().rstrip(";") + ";"
-    return Item("function", function_name(text) or "", text.split("\n"))
+    name = function_name(text) or ""
+    first, *more = text.split("\n")
+    # What is left out moves the parameters: they stay below each other.
+    indent = first.index(name + "(") + len(name) + 1 if name + "(" in first else 4
+    return Item("function", name, [first] + [" " * indent + line.strip() for line in more])
+
+
+def prototype(item, text):
+    """A macro's (item, comment) with the prototype that the comment gives instead of its #define."""
+    for i, line in enumerate(text):
+        if (item.kind == "macro" and line.startswith("    ") and line.endswith(");") and
+                function_name(line.strip()) == item.name):
+            rest = text[:i] + text[i + 1:]
+            while i < len(rest) and not rest[i] and (i == 0 or not rest[i - 1]):
+                del rest[i]
+            return Item("macro", item.name, [line.strip()]), rest
+    return item, text
 
 
 def parse_header(path, text):
@@ -113,6 +131,7 @@ def parse_header(path, text):
                     declaration.append(lines[i])
             item = make_item(declaration)
             if pending is not None:
+                item, pending = prototype(item, pending)
                 open_group = Group(pending, [item], section)
                 groups.append(open_group)
                 pending = None
@@ -199,6 +218,38 @@ def paragraphs(text):
     return out
 
 
+def take_errors(text):
+    """The comment without its sentence "Errors: -ENAME what; ..." or "Errors as of NAME; ...", that NAME,
+    and [(errors, what)]; if the sentence has another form, the comment as it was, None and []."""
+    joined = "\n".join(text)
+    match = re.search(r"\s*\bErrors(?::\s|\sas\sof\s(\w+)(?:;\s)?)(.*?)\.(?=\s|$)", joined, re.S)
+    if not match:
+        return text, None, []
+    found = []
+    for part in re.split(r";\s", match[2]) if match[2] else []:
+        error = re.fullmatch(r"(-E\w+(?:,\s+-E\w+)*)\s+(.*)", part.strip(), re.S)
+        if not error:
+            return text, None, []
+        found.append((" ".join(error[1].split()), " ".join(error[2].split())))
+    rest = joined[:match.start()] + joined[match.end():]
+    return rest.strip("\n").split("\n"), match[1], found
+
+
+def errors_section(like, errors):
+    if not like and not errors:
+        return []
+    out = [".Sh ERRORS", "Returned as negative values; errno is left alone."]
+    if like:
+        out += ["%s of" % ("All those" if not errors else "Those"), ".Xr %s 3%s" % (
+            like, " ." if not errors else " , and:")]
+    if errors:
+        out.append(".Bl -tag -width Er")
+        for names, what in errors:
+            out += [".It " + names.replace("-", "\\-"), escape(what) + "."]
+        out.append(".El")
+    return out
+
+
 class Pages:
     def __init__(self, out, version, date):
         self.out, self.version, self.date = out, version, date
@@ -246,8 +297,10 @@ def section3(headers, pages):
             shown = [i for i in group.items if not i.name.endswith("_slow")]
             body = [".Sh LIBRARY", "Loam (libloam, \\-lloam)", ".Sh SYNOPSIS", ".In loam.h"]
             body += literal([line for i in shown for line in i.lines])
-            body += [".Sh DESCRIPTION", *paragraphs(group.text)]
-            words = set(re.findall(r"\bloam_\w+", "\n".join(group.text)))
+            text, like, errors = take_errors(group.text)
+            body += [".Sh DESCRIPTION", *paragraphs(text), *errors_section(like, errors)]
+            words = set(re.findall(r"\bloam_\w+", "\n".join(
+                group.text + [line for i in shown for line in i.lines])))
             body += see_also([(w, 3) for w in words if w in known and w not in names] +
                              [(header_page(header), 3), ("loam", 7)])
             pages.write(names[0], 3, names, first_sentence(group.text), body)
@@ -300,16 +353,23 @@ def section7(headers, root, pages):
     for header in headers:
         body += [".It In " + header.path, *paragraphs([first_sentence(header.text) + "."]), "See",
                  ".Xr %s 3 ." % header_page(header)]
-    body += [".El", ".Sh ENVIRONMENT", ".Bl -tag -width Ds",
-             ".It Ev LOAMMAXPROCS , GOMAXPROCS", "How many threads run goroutines at once.",
+    body += [".El", ".Sh ENVIRONMENT",
+             "Of two names the second is asked where the first is not set.",
+             "A program that embeds Loam may refuse them all, by LOAM_NO_ENV in", ".Xr loam_config 3 .",
+             ".Bl -tag -width Ds",
+             ".It Ev LOAMMAXPROCS , GOMAXPROCS",
+             "How many threads run goroutines at once; without it as many as CPU affinity and the",
+             "cgroup's quota allow.",
              ".It Ev LOAMDEBUG , GODEBUG",
              "Settings, separated by commas: name=value.",
-             "The first variable wins over the second.", ".Bl -tag -width Ds"]
+             "Unknown names are ignored.",
+             "All print to standard error.", ".Bl -tag -width Ds"]
     with open(os.path.join(root, SETTINGS), encoding="utf-8") as f:
         text = f.read()
-    for name, what in re.findall(r'^DEBUG\w+\((\w+),(?:[^,"]*,)?\s*"((?:[^"\\]|\\.)*)"\)', text,
-                                 re.M):
-        body += [".It Cm " + name, escape(what.replace('\\"', '"'))]
+    for kind, name, what in re.findall(
+            r'^DEBUG(\w+)\((\w+),(?:[^,"]*,)?\s*"((?:[^"\\]|\\.)*)"\)', text, re.M):
+        body += [".It Cm %s Ns = Ns Ar %s" % (name, "file" if kind == "STR" else "number"),
+                 escape(what.replace('\\"', '"'))]
     body += [".El", ".El"]
     body += see_also([("loam", 1)] + [(header_page(h), 3) for h in headers])
     pages.write("loam", 7, ["loam"], "goroutines, channels and their scheduler for C", body)

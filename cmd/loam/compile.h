@@ -31,7 +31,8 @@ extern const struct argp compile_argp;
     "  // loam: pkgs=NAME,...  use packages that pkg-config knows\n"                               \
     "\nEnvironment:\n"                                                                             \
     "  CC         the C compiler\n"                                                                \
-    "  CPPFLAGS, CFLAGS, LDFLAGS  more flags, before those of the command line\n"                  \
+    "  CPPFLAGS, CFLAGS, LDFLAGS\n"                                                                \
+    "             more flags, before those of the command line\n"                                  \
     "  LOAMROOT   another source tree or installation of Loam\n"                                   \
     "  NO_COLOR   set: no colours; they are used on terminals only\n"                              \
     "  TMPDIR     where temporary files go\n"

@@ -22,7 +22,7 @@
 
 LOAM_BEGIN_DECLS
 
-/* The address of the calling thread's errno, found anew on every call.
+/* The address of the calling thread's errno, found anew on every call; errno is defined by it.
  *
  * libc declares its own accessor `const`, so a compiler may keep the address across a call that
  * moves the goroutine to another thread and then read that other thread's errno. loam.h therefore

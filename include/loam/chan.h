@@ -10,6 +10,9 @@
  * to a function that returns T, which is never called: a struct type would have to be declared once
  * per T before its first use, and a pointer to T could be read by mistake.
  *
+ * It passes through a void * like other pointers: loam_go(fn, c), then loam_chan(int) c = arg. With
+ * -Wpedantic and in C++ that wants casts: reinterpret_cast<loam_chan(int)>(arg).
+ *
  * A value may be sent when it converts to T without narrowing: the same type, an int on a channel
  * of long, a char * on one of const char *, an integer constant on any number. (C++ narrows numbers
  * as in any initialisation; other types do not convert there either.)
@@ -32,10 +35,11 @@ struct loam_hchan;
 
 /* Makes a channel of size elements of elemsize bytes each; the work behind loam_chan_make.
  *
- * Stores it in *out. Errors: -EINVAL size is negative, or the buffer's bytes overflow; -ENOMEM. */
+ * Stores it in *out. Errors: -EINVAL size is negative, or the buffer's bytes overflow; -ENOMEM no memory. */
 LOAM_API int loam_chan_new(struct loam_hchan **out, size_t elemsize, int64_t size);
 
-/* The same, with Go's panic "makechan: size out of range" instead of an error. */
+/* Makes a channel as loam_chan_new does, with Go's panic "makechan: size out of range" in place of
+ * errors. */
 LOAM_API struct loam_hchan *loam_chan_new_or_panic(size_t elemsize, int64_t size);
 
 /* Frees a channel that no goroutine uses any more. NULL is allowed.
@@ -43,29 +47,28 @@ LOAM_API struct loam_hchan *loam_chan_new_or_panic(size_t elemsize, int64_t size
  * Debug builds check that nobody waits on it. Elements in the buffer are dropped. */
 LOAM_API void loam_chan_delete(struct loam_hchan *c);
 
-/* Sends the element at elem; the work behind loam_send. */
+/* Sends the element at elem: loam_send without the type. */
 LOAM_API void loam_chan_send(struct loam_hchan *c, const void *elem);
 
-/* Receives into elem (NULL: drops it); true if a value was sent, false and a zeroed element if the
- * channel is closed and empty. The work behind loam_recv. */
+/* Receives into elem (NULL: drops it): loam_recv without the type.
+ *
+ * True if a value was sent; false, and a zeroed element, if the channel is closed and empty. */
 LOAM_API bool loam_chan_recv(struct loam_hchan *c, void *elem);
 
-/* Sends if that needs no waiting: 1 sent, -EAGAIN not. Never parks. From any thread.
- *
- * A goroutine that polls calls loam_yield between, or others starve. */
+/* Sends if that needs no waiting: loam_try_send without the type. 1 sent, -EAGAIN not. */
 LOAM_API int loam_chan_try_send(struct loam_hchan *c, const void *elem);
 
-/* Receives if that needs no waiting: 1 received, 0 closed and empty, -EAGAIN neither. Never parks.
- * From any thread. Polling: as for loam_chan_try_send. */
+/* Receives if that needs no waiting: loam_try_recv without the type. 1 received, 0 closed and empty,
+ * -EAGAIN neither. */
 LOAM_API int loam_chan_try_recv(struct loam_hchan *c, void *elem);
 
-/* Closes; the work behind loam_close. */
+/* Closes a channel: loam_close without the type. */
 LOAM_API void loam_chan_close(struct loam_hchan *c);
 
-/* How many elements wait in the buffer; 0 for NULL. */
+/* How many elements wait in the buffer; 0 for NULL: loam_len without the type. */
 LOAM_API int64_t loam_chan_len(const struct loam_hchan *c);
 
-/* How many elements the buffer holds; 0 for NULL. */
+/* How many elements the buffer holds; 0 for NULL: loam_cap without the type. */
 LOAM_API int64_t loam_chan_cap(const struct loam_hchan *c);
 
 /* One case of a select: made by loam_on_send, loam_on_recv, loam_on_recv_ok. */
@@ -90,13 +93,16 @@ LOAM_END_DECLS
 
 /* ---- The typed face ------------------------------------------------------------------------ */
 
-/* The type of a channel of T: Go's `chan T`. T is any type that a function may return. */
+/* The type of a channel of T: Go's `chan T`. T is any type that a function may return; an array
+ * wants a struct around it. */
 #define loam_chan(T) __typeof__(T(*)(struct loam_hchan *))
 
 /* The element type of a channel expression. */
 #define LOAM_ELEM(c) __typeof__((c)((struct loam_hchan *)0))
 
-/* The channel behind a typed one, for the untyped functions. */
+/* The channel behind a typed one, for the untyped functions.
+ *
+ *     struct loam_hchan *loam_chan_raw(loam_chan(T) c); */
 #define loam_chan_raw(c) ((void)sizeof(LOAM_ELEM(c)), (struct loam_hchan *)(uintptr_t)(c))
 
 #ifdef __cplusplus
@@ -136,14 +142,22 @@ LOAM_END_DECLS
 
 /* Makes a channel of T that buffers size elements: Go's make(chan T, size).
  *
+ *     loam_chan(T) loam_chan_make(T, int64_t size);
+ *
  * The program owns it and ends it with loam_chan_free. Panics like Go's on a negative or
  * overflowing size; loam_chan_new returns an error instead. */
 #define loam_chan_make(T, size) ((loam_chan(T))(uintptr_t)loam_chan_new_or_panic(sizeof(T), size))
 
-/* Frees a channel that no goroutine uses any more. NULL is allowed. */
+/* Frees a channel that no goroutine uses any more. NULL is allowed.
+ *
+ *     void loam_chan_free(loam_chan(T) c);
+ *
+ * Elements in the buffer are dropped. Closing it first is not needed. */
 #define loam_chan_free(c) loam_chan_delete(loam_chan_raw(c))
 
 /* Sends a value: Go's `c <- v`. Parks until a receiver takes it or the buffer has room.
+ *
+ *     void loam_send(loam_chan(T) c, T value);
  *
  * On NULL it parks for ever; on a closed channel it is Go's panic "send on closed channel". */
 #define loam_send(c, ...)                                                                          \
@@ -153,7 +167,11 @@ LOAM_END_DECLS
         loam_chan_send(loam_chan_raw(c), &loam_sent_);                                             \
     })
 
-/* Receives and yields a value: Go's `<-c`. Parks until there is one; zero if closed and empty. */
+/* Receives and yields a value: Go's `<-c`. Parks until there is one; zero if closed and empty.
+ *
+ *     T loam_recv(loam_chan(T) c);
+ *
+ * On NULL it parks for ever. */
 #define loam_recv(c)                                                                               \
     __extension__({                                                                                \
         LOAM_ELEM(c) loam_received_;                                                               \
@@ -161,14 +179,23 @@ LOAM_END_DECLS
         loam_received_;                                                                            \
     })
 
-/* Receives into *p (p NULL: drops it): Go's `v, ok := <-c`; yields ok. */
+/* Receives into *p (p NULL: drops it): Go's `v, ok := <-c`; yields ok.
+ *
+ *     bool loam_recv_ok(loam_chan(T) c, T *p);
+ *
+ * Parks until there is a value, which it stores: true; or until the channel is closed and empty: false,
+ * and *p is zero. */
 #define loam_recv_ok(c, p)                                                                         \
     __extension__({                                                                                \
         LOAM_CHECK_PLACE_(c, p);                                                                   \
         loam_chan_recv(loam_chan_raw(c), (p));                                                     \
     })
 
-/* Sends if that needs no waiting: 1 sent, -EAGAIN not. */
+/* Sends if that needs no waiting: 1 sent, -EAGAIN not.
+ *
+ *     int loam_try_send(loam_chan(T) c, T value);
+ *
+ * Never parks. From any thread. A goroutine that polls calls loam_yield between, or others starve. */
 #define loam_try_send(c, ...)                                                                      \
     __extension__({                                                                                \
         LOAM_CHECK_VALUE_(LOAM_ELEM(c), __VA_ARGS__);                                              \
@@ -176,21 +203,32 @@ LOAM_END_DECLS
         loam_chan_try_send(loam_chan_raw(c), &loam_sent_);                                         \
     })
 
-/* Receives into *p if that needs no waiting: 1 received, 0 closed and empty, -EAGAIN neither. */
+/* Receives into *p if that needs no waiting: 1 received, 0 closed and empty, -EAGAIN neither.
+ *
+ *     int loam_try_recv(loam_chan(T) c, T *p);
+ *
+ * Never parks. From any thread. Who polls calls loam_yield between, as with loam_try_send. */
 #define loam_try_recv(c, p)                                                                        \
     __extension__({                                                                                \
         LOAM_CHECK_PLACE_(c, p);                                                                   \
         loam_chan_try_recv(loam_chan_raw(c), (p));                                                 \
     })
 
-/* Closes: Go's close(c). Receivers drain the buffer, then get zero values. Panics like Go's on NULL
- * and on a closed channel. From any thread. */
+/* Closes a channel: Go's close(c). Receivers drain the buffer, then get zero values.
+ *
+ *     void loam_close(loam_chan(T) c);
+ *
+ * Panics like Go's on NULL and on a closed channel. From any thread. */
 #define loam_close(c) loam_chan_close(loam_chan_raw(c))
 
-/* How many elements wait in the buffer: Go's len(c). */
+/* How many elements wait in the buffer: Go's len(c). 0 for NULL.
+ *
+ *     int64_t loam_len(loam_chan(T) c); */
 #define loam_len(c) loam_chan_len(loam_chan_raw(c))
 
-/* How many elements the buffer holds: Go's cap(c). */
+/* How many elements the buffer holds: Go's cap(c). 0 for NULL.
+ *
+ *     int64_t loam_cap(loam_chan(T) c); */
 #define loam_cap(c) loam_chan_cap(loam_chan_raw(c))
 
 #ifdef __cplusplus
@@ -205,13 +243,19 @@ LOAM_END_DECLS
     })
 #endif
 
-/* A select case that sends the element at p. */
+/* A select case that sends the element at p.
+ *
+ *     struct loam_case loam_on_send(loam_chan(T) c, T *p); */
 #define loam_on_send(c, p) LOAM_CASE_(c, LOAM_CHECKED_PLACE_(c, p), NULL, 1)
 
-/* A select case that receives into *p (p NULL: drops it). */
+/* A select case that receives into *p (p NULL: drops it).
+ *
+ *     struct loam_case loam_on_recv(loam_chan(T) c, T *p); */
 #define loam_on_recv(c, p) LOAM_CASE_(c, LOAM_CHECKED_PLACE_(c, p), NULL, 0)
 
-/* A select case that receives into *p and sets *okp: false if the channel is closed and empty. */
+/* A select case that receives into *p and sets *okp: false if the channel is closed and empty.
+ *
+ *     struct loam_case loam_on_recv_ok(loam_chan(T) c, T *p, bool *okp); */
 #define loam_on_recv_ok(c, p, okp) LOAM_CASE_(c, LOAM_CHECKED_PLACE_(c, p), okp, 0)
 
 #ifdef __cplusplus
@@ -222,14 +266,25 @@ LOAM_END_DECLS
 
 /* Go's select: waits until one of the cases can go on, does it, yields its index.
  *
- *     switch (loam_select(loam_on_recv(c, &v), loam_on_send(d, &x))) { case 0: ... case 1: ... } */
+ *     int loam_select(struct loam_case case0, ...);
+ *
+ * Cases are made by loam_on_send, loam_on_recv and loam_on_recv_ok:
+ *
+ *     switch (loam_select(loam_on_recv(c, &v), loam_on_send(d, &x))) {
+ *     case 0: ...
+ *     case 1: ...
+ *     }
+ *
+ * Among several that are ready the choice is uniformly random; a case on NULL never is. Parks. */
 #define loam_select(...)                                                                           \
     __extension__({                                                                                \
         LOAM_CASES_(loam_cases_, __VA_ARGS__);                                                     \
         loam_select_n(loam_cases_, sizeof loam_cases_ / sizeof loam_cases_[0], 0);                 \
     })
 
-/* Go's select with a default: does not wait, yields -1 if no case is ready. */
+/* Go's select with a default: does not wait, yields -1 if no case is ready.
+ *
+ *     int loam_select_default(struct loam_case case0, ...); */
 #define loam_select_default(...)                                                                   \
     __extension__({                                                                                \
         LOAM_CASES_(loam_cases_, __VA_ARGS__);                                                     \

@@ -6,14 +6,20 @@
 
 LOAM_BEGIN_DECLS
 
-/* Writes a traceback of the calling goroutine to fd, in Go's form. No malloc. */
+/* Writes a traceback of the calling goroutine to fd, in Go's form. No malloc.
+ *
+ * Nothing on a foreign thread. Functions and lines are known of programs made by `loam build`;
+ * otherwise functions, or the module and an offset that addr2line takes. Modules that came by dlopen
+ * are known after loam_dump_goroutines. */
 LOAM_API void loam_traceback(int fd);
 
-/* Writes all goroutines with their states and tracebacks to fd, in Go's form. Stops the world for
- * it, but waits a fifth of a second at most: goroutines that run on are listed as running. No malloc. */
+/* Writes all goroutines with their states and tracebacks to fd, in Go's form. No malloc.
+ *
+ * From any thread, but not in a signal handler: SIGQUIT has its own. Stops the world for it, but
+ * waits a fifth of a second at most: goroutines that run on are listed as running. */
 LOAM_API void loam_dump_goroutines(int fd);
 
-/* Figures of the scheduler since start. */
+/* Figures of the scheduler since start; read by loam_read_sched_stats. */
 struct loam_sched_stats {
     int64_t goroutines; /* that exist */
     uint64_t goroutines_created;
@@ -28,6 +34,10 @@ struct loam_sched_stats {
     uint64_t stacks_mapped; /* bytes of address space for stacks */
     uint64_t stacks_free;   /* free stacks kept for reuse */
 };
+
+/* Reads the scheduler's figures, without stopping anything: they need not be of one moment.
+ *
+ * From any thread. All zero while the runtime is not started. */
 LOAM_API void loam_read_sched_stats(struct loam_sched_stats *stats);
 
 /* One legal edge of an automaton of the runtime, from the table that casgstatus enforces. */
@@ -39,7 +49,10 @@ struct loam_edge {
     uint64_t count;        /* how often it was taken since start */
 };
 
-/* Fills at most n edges, returns how many there are. Counts are sums over threads that go on. */
+/* Fills in at most n edges of the automata of G and P, returns how many there are.
+ *
+ * From any thread. Counts are sums over threads that go on counting; 0 while the runtime is not
+ * started. */
 LOAM_API size_t loam_read_edges(struct loam_edge *edges, size_t n);
 
 LOAM_END_DECLS

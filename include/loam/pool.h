@@ -8,6 +8,7 @@
 
 LOAM_BEGIN_DECLS
 
+/* A pool of threads; made by loam_pool_new. */
 struct loam_pool;
 
 /* How to make a pool. Zero every field that you do not set. */
@@ -23,30 +24,39 @@ struct loam_pool_config {
     void *arg;
 };
 
-/* Makes a pool, with its threads. Errors: -EINVAL, -EAGAIN no thread to be had, -ENOMEM. */
+/* Makes a pool, with its threads. config may be NULL.
+ *
+ * The program owns it: loam_pool_free. Errors: -EINVAL a field of config is out of range; -EAGAIN no
+ * thread to be had; -ENOMEM no memory. */
 LOAM_API int loam_pool_new(struct loam_pool **out, const struct loam_pool_config *config);
 
 /* Runs fn(arg) on a thread of the pool; parks (a foreign thread blocks) until it has ended.
  *
  * ctx may be NULL. Waits for a place in the queue while it is full. A call that still waits when ctx
- * is done is taken back and returns -ECANCELED or -ETIMEDOUT; one that runs is waited for. -EINVAL
- * fn is NULL; -ESHUTDOWN the pool is being freed. */
+ * is done is taken back; one that runs is waited for. Errors: -ECANCELED, -ETIMEDOUT taken back;
+ * -EINVAL fn is NULL; -ESHUTDOWN the pool is being freed. */
 LOAM_API int loam_pool_call(struct loam_pool *p, void (*fn)(void *), void *arg,
                             struct loam_context *ctx);
 
-/* The same, but -EAGAIN instead of waiting for a place in a full queue. */
+/* Runs fn(arg) on a thread of the pool unless the queue is full: loam_pool_call that never waits for
+ * a place. Errors as of loam_pool_call; -EAGAIN the queue is full. */
 LOAM_API int loam_pool_try_call(struct loam_pool *p, void (*fn)(void *), void *arg,
                                 struct loam_context *ctx);
 
-/* What a pool does at this moment. */
+/* What a pool does at this moment; read by loam_pool_read_stats. */
 struct loam_pool_stats {
-    int threads, running, waiting;
-    uint64_t done, taken_back;
+    int threads;         /* of the pool */
+    int running;         /* calls that a thread runs */
+    int waiting;         /* calls in the queue */
+    uint64_t done;       /* calls that have ended */
+    uint64_t taken_back; /* calls whose context was done while they waited */
 };
+
+/* Reads what a pool does at this moment. From any thread. */
 LOAM_API void loam_pool_read_stats(struct loam_pool *p, struct loam_pool_stats *stats);
 
-/* Refuses new calls, takes waiting ones back (-ESHUTDOWN), waits for running ones (parks; a foreign
- * thread blocks), ends the threads, frees. NULL is allowed. */
+/* Ends a pool: refuses new calls, takes waiting ones back (-ESHUTDOWN), waits for running ones, ends
+ * the threads, frees. NULL is allowed. Parks; a foreign thread blocks. */
 LOAM_API void loam_pool_free(struct loam_pool *p);
 
 LOAM_END_DECLS

@@ -48,7 +48,7 @@ LOAM_API void loam_mutex_lock_slow(struct loam_mutex *m);
  * word. */
 LOAM_API void loam_mutex_unlock_slow(struct loam_mutex *m, uint32_t state);
 
-/* Locks; parks while another holds it. */
+/* Locks the mutex; parks while another holds it. */
 static inline void loam_mutex_lock(struct loam_mutex *m)
 {
     uint32_t unlocked = 0;
@@ -60,7 +60,7 @@ static inline void loam_mutex_lock(struct loam_mutex *m)
         loam_mutex_lock_slow(m);
 }
 
-/* Unlocks. In starvation mode it yields to the goroutine that it hands the mutex to.
+/* Unlocks the mutex. In starvation mode it yields to the goroutine that it hands the mutex to.
  *
  * Unlocked already: Go's fatal error "sync: unlock of unlocked mutex". */
 static inline void loam_mutex_unlock(struct loam_mutex *m)
@@ -74,7 +74,7 @@ static inline void loam_mutex_unlock(struct loam_mutex *m)
         loam_mutex_unlock_slow(m, left);
 }
 
-/* Locks if that needs no waiting. */
+/* Locks the mutex if that needs no waiting: true if it did. */
 LOAM_API bool loam_mutex_try_lock(struct loam_mutex *m);
 
 /* Go's sync.RWMutex: many readers or one writer; a waiting writer holds new readers off, so that a
@@ -88,15 +88,15 @@ struct loam_rwmutex {
 
 /* Locks for writing; parks until no other writer and no reader holds it. */
 LOAM_API void loam_rwmutex_lock(struct loam_rwmutex *rw);
-/* Locks for writing if that needs no waiting. */
+/* Locks for writing if that needs no waiting: true if it did. */
 LOAM_API bool loam_rwmutex_try_lock(struct loam_rwmutex *rw);
-/* Undoes one lock. Misuse: Go's fatal error "sync: Unlock of unlocked RWMutex". */
+/* Undoes one loam_rwmutex_lock. Misuse: Go's fatal error "sync: Unlock of unlocked RWMutex". */
 LOAM_API void loam_rwmutex_unlock(struct loam_rwmutex *rw);
 /* The path of loam_rwmutex_rlock when a writer waits or holds. */
 LOAM_API void loam_rwmutex_rlock_slow(struct loam_rwmutex *rw);
 /* The path of loam_rwmutex_runlock when a writer waits or holds, or on misuse. */
 LOAM_API void loam_rwmutex_runlock_slow(struct loam_rwmutex *rw, int32_t count);
-/* Locks for reading if that needs no waiting. */
+/* Locks for reading if that needs no waiting: true if it did. */
 LOAM_API bool loam_rwmutex_try_rlock(struct loam_rwmutex *rw);
 
 /* Locks for reading; parks while a writer waits or holds. */
@@ -108,7 +108,7 @@ static inline void loam_rwmutex_rlock(struct loam_rwmutex *rw)
         loam_rwmutex_rlock_slow(rw);
 }
 
-/* Undoes one rlock. Misuse: Go's fatal error "sync: RUnlock of unlocked RWMutex". */
+/* Undoes one loam_rwmutex_rlock. Misuse: Go's fatal error "sync: RUnlock of unlocked RWMutex". */
 static inline void loam_rwmutex_runlock(struct loam_rwmutex *rw)
 {
     LOAM_SYNC_POINT_();
@@ -118,7 +118,7 @@ static inline void loam_rwmutex_runlock(struct loam_rwmutex *rw)
         loam_rwmutex_runlock_slow(rw, count);
 }
 
-/* Go's sync.Cond, used with a mutex that the caller holds. */
+/* Go's sync.Cond: goroutines wait for a condition that others change under a mutex, and signal. */
 struct loam_cond {
     struct loam_sema sema;
     uint32_t wait, notify; /* atomic: tickets given; tickets served, written under sema.lock */
@@ -127,9 +127,9 @@ struct loam_cond {
 /* Unlocks m, parks until woken, locks m again. No spurious wake-ups, yet test the condition in a
  * loop: it may have changed before m was locked. */
 LOAM_API void loam_cond_wait(struct loam_cond *c, struct loam_mutex *m);
-/* Wakes the goroutine that waits longest, if any. */
+/* Wakes the goroutine that waits longest, if any. The mutex need not be held. */
 LOAM_API void loam_cond_signal(struct loam_cond *c);
-/* Wakes all that wait. */
+/* Wakes all goroutines that wait. The mutex need not be held. */
 LOAM_API void loam_cond_broadcast(struct loam_cond *c);
 
 /* Go's sync.WaitGroup: waits until a counter is zero. */
@@ -141,7 +141,7 @@ struct loam_waitgroup {
 /* The path of add and done when the counter reaches zero with waiters, and on misuse. */
 LOAM_API void loam_waitgroup_add_slow(struct loam_waitgroup *wg, int delta, uint64_t state);
 
-/* Adds delta, which may be negative; at zero all waiters go on. Misuse: Go's panics "sync: negative
+/* Adds delta, which may be negative, to the counter; at zero all waiters go on. Misuse: Go's panics "sync: negative
  * WaitGroup counter", "sync: WaitGroup misuse: Add called concurrently with Wait". */
 static inline void loam_waitgroup_add(struct loam_waitgroup *wg, int delta)
 {
@@ -156,7 +156,7 @@ static inline void loam_waitgroup_add(struct loam_waitgroup *wg, int delta)
         loam_waitgroup_add_slow(wg, delta, state);
 }
 
-/* Adds -1. */
+/* Counts one down: loam_waitgroup_add(wg, -1). */
 static inline void loam_waitgroup_done(struct loam_waitgroup *wg)
 {
     loam_waitgroup_add(wg, -1);
@@ -166,11 +166,14 @@ static inline void loam_waitgroup_done(struct loam_waitgroup *wg)
  * has returned". */
 LOAM_API void loam_waitgroup_wait(struct loam_waitgroup *wg);
 
-/* Adds 1, starts fn(arg), and done when it returns: Go 1.25's WaitGroup.Go. Errors as of loam_go, with
- * the counter as before. A function that calls loam_goexit has to call done itself. */
+/* Starts fn(arg) on a goroutine that is waited for until it returns: Go 1.25's WaitGroup.Go.
+ *
+ * Adds 1, starts it, and counts one down when it returns. A function that calls loam_goexit has to call
+ * loam_waitgroup_done itself. If it cannot be started the counter is as before. Errors as
+ * of loam_go. */
 LOAM_API int loam_waitgroup_go(struct loam_waitgroup *wg, void (*fn)(void *), void *arg);
 
-/* Go's sync.Once. */
+/* Go's sync.Once: something that is done once, however many ask for it. */
 struct loam_once {
     uint32_t done; /* atomic */
     uint32_t pad;
@@ -203,7 +206,7 @@ struct loam_semaphore {
 
 struct loam_context;
 
-/* Gives it size units. Errors: -EINVAL size < 0. */
+/* Sets a semaphore up with size units, all of them free. Errors: -EINVAL size < 0. */
 LOAM_API int loam_semaphore_init(struct loam_semaphore *s, int64_t size);
 /* Takes n units; parks until they are free or ctx (may be NULL) is done.
  *
@@ -211,9 +214,9 @@ LOAM_API int loam_semaphore_init(struct loam_semaphore *s, int64_t size);
  * already it fails even if they are free. When it fails it holds nothing. n above the size waits for
  * ctx. Errors: -ECANCELED, -ETIMEDOUT from ctx; -EINVAL n < 0. */
 LOAM_API int loam_semaphore_acquire(struct loam_semaphore *s, int64_t n, struct loam_context *ctx);
-/* Takes n units if that needs no waiting. */
+/* Takes n units if that needs no waiting: true if it did. */
 LOAM_API bool loam_semaphore_try_acquire(struct loam_semaphore *s, int64_t n);
-/* Gives n units back. More than are held, or n < 0: panic "semaphore: released more than held". */
+/* Gives n units back, to whoever waits longest. More than are held, or n < 0: panic "semaphore: released more than held". */
 LOAM_API void loam_semaphore_release(struct loam_semaphore *s, int64_t n);
 
 /* A cache of objects of one kind, per processor: Go's sync.Pool. (loam_pool is a pool of threads.)
@@ -222,13 +225,15 @@ LOAM_API void loam_semaphore_release(struct loam_semaphore *s, int64_t n);
  * is freed. */
 struct loam_objpool;
 
-/* Makes one; get calls make(arg) when it is empty (NULL make: get returns NULL), discard(obj, arg)
- * gets what is dropped (may be NULL). NULL: no memory. */
+/* Makes a cache of objects. NULL: no memory.
+ *
+ * loam_objpool_get calls make(arg) when the cache is empty (NULL make: it returns NULL); discard(obj,
+ * arg) gets what is dropped (may be NULL). The program owns it: loam_objpool_free. */
 LOAM_API struct loam_objpool *loam_objpool_new(void *(*make)(void *arg),
                                                void (*discard)(void *obj, void *arg), void *arg);
-/* An object that was put, the last one of this processor if there is one; else a new one. */
+/* Takes an object that was put, the last one of this processor if there is one; else a new one. */
 LOAM_API void *loam_objpool_get(struct loam_objpool *p);
-/* Gives an object to whoever asks next. NULL obj is ignored. Without memory to note it, it is
+/* Puts an object into the cache, for whoever asks next. NULL obj is ignored. Without memory to note it, it is
  * discarded. */
 LOAM_API void loam_objpool_put(struct loam_objpool *p, void *obj);
 /* Discards all objects and the pool, which nobody may use any more. NULL is allowed. */

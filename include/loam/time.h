@@ -10,6 +10,7 @@
 
 LOAM_BEGIN_DECLS
 
+/* Units: loam_sleep(5 * LOAM_MILLISECOND). */
 #define LOAM_MICROSECOND INT64_C(1000)
 #define LOAM_MILLISECOND INT64_C(1000000)
 #define LOAM_SECOND INT64_C(1000000000)
@@ -20,7 +21,7 @@ LOAM_API int64_t loam_now(void);
 /* Parks for at least ns; returns at once if ns <= 0. On a foreign thread it blocks the thread. */
 LOAM_API void loam_sleep(int64_t ns);
 
-/* Fires once: sends the time on its channel, or starts a function on a goroutine. */
+/* A timer fires once: sends the time on its channel, or starts a function on a goroutine. */
 struct loam_timer;
 
 /* Makes a timer that sends loam_now() on its channel after ns: Go's time.NewTimer.
@@ -35,17 +36,17 @@ LOAM_API struct loam_timer *loam_after_func(int64_t ns, void (*fn)(void *), void
 /* The timer's channel, owned by the timer; NULL for one of loam_after_func. */
 LOAM_API loam_chan(int64_t) loam_timer_chan(struct loam_timer *t);
 
-/* Stops it: true if that kept it from firing (for one with a channel: also if the value was sent
+/* Stops a timer: true if that kept it from firing (for one with a channel: also if the value was sent
  * but not received). A function already started is not waited for. */
 LOAM_API bool loam_timer_stop(struct loam_timer *t);
 
-/* Sets it to fire after ns from now; returns what loam_timer_stop would have. */
+/* Sets a timer to fire after ns from now; returns what loam_timer_stop would have. */
 LOAM_API bool loam_timer_reset(struct loam_timer *t, int64_t ns);
 
-/* Stops and frees it, with its channel, on which nobody may wait. NULL is allowed. */
+/* Stops and frees a timer, with its channel, on which nobody may wait. NULL is allowed. */
 LOAM_API void loam_timer_free(struct loam_timer *t);
 
-/* Fires every so often: sends the time on its channel, dropping ticks for a slow receiver. */
+/* A ticker fires every so often: sends the time on its channel, dropping ticks for a slow receiver. */
 struct loam_ticker;
 
 /* Makes a ticker with a period of ns: Go's time.NewTicker. NULL: no memory. ns <= 0 is Go's panic
@@ -55,13 +56,13 @@ LOAM_API struct loam_ticker *loam_ticker_new(int64_t ns);
 /* The ticker's channel, owned by the ticker. */
 LOAM_API loam_chan(int64_t) loam_ticker_chan(struct loam_ticker *t);
 
-/* Stops the ticks. */
+/* Stops a ticker: no more ticks, also none that was sent and not received. */
 LOAM_API void loam_ticker_stop(struct loam_ticker *t);
 
-/* Stops, then ticks with the period ns; the first tick comes after ns. ns <= 0 panics as Go does. */
+/* Gives a ticker the period ns; the first tick comes after ns. ns <= 0 panics as Go does. */
 LOAM_API void loam_ticker_reset(struct loam_ticker *t, int64_t ns);
 
-/* Stops and frees it, with its channel, on which nobody may wait. NULL is allowed. */
+/* Stops and frees a ticker, with its channel, on which nobody may wait. NULL is allowed. */
 LOAM_API void loam_ticker_free(struct loam_ticker *t);
 
 LOAM_END_DECLS

@@ -1,7 +1,8 @@
-/* Loam's version, the one place where it is written: the build reads it from here. */
+/* Loam's version: the one place where it is written, and from which the build reads it. */
 #ifndef LOAM_VERSION_H
 #define LOAM_VERSION_H
 
+/* The version of these headers: MAJOR.MINOR.PATCH. Before 1.0 a new minor version may break programs. */
 #define LOAM_VERSION_MAJOR 0
 #define LOAM_VERSION_MINOR 1
 #define LOAM_VERSION_PATCH 0

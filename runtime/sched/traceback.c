@@ -22,7 +22,7 @@
 
 #include <loam/debug.h>
 
-enum { MAX_FRAMES = 100, PATIENCE_NS = 200000000 };
+enum { MAX_FRAMES = 100, PATIENCE_NS = 200000000, MAIN_GOID = 1 };
 
 bool throw_all;
 
@@ -261,9 +261,12 @@ static void print_embryo(const struct g *embryo, void *p)
 void dump_goroutines(int fd, const struct g *first)
 {
     PRINTER(p, fd);
-    for (struct g *gp = load_acquire(&allg); gp != NULL; gp = load_acquire(&gp->alllink))
-        if (gp != first)
-            print_other(&p, gp);
+    /* The list begins with what was made last. The main goroutine goes first, as in Go: it is the one
+     * that people look for. */
+    for (int round = 0; round < 2; round++)
+        for (struct g *gp = load_acquire(&allg); gp != NULL; gp = load_acquire(&gp->alllink))
+            if (gp != first && (gp->goid == MAIN_GOID) == (round == 0))
+                print_other(&p, gp);
     each_embryo(print_embryo, &p);
     pr_flush(&p);
 }

@@ -207,6 +207,7 @@ class Test(unittest.TestCase):
         self.assertIn(("program", "prog.c:32"), frames, text)
         self.assertIn(("sleeper", "prog.c:20"), frames, text)
         self.assertRegex(text, r"goroutine \d+ \[sleep\]:")
+        self.assertLess(text.index("\ngoroutine 1 ["), text.index("created by"), text)
         self.assertRegex(text, r"created by program in goroutine 1\n\t.*/prog\.c:26 \+0x")
 
 
