@@ -7,7 +7,6 @@
  * counts of GSTATES add up to the goroutines there are. */
 #include <loam.h>
 
-#include <ctype.h>
 #include <errno.h>
 #include <limits.h>
 #include <stdio.h>
@@ -23,6 +22,7 @@
 #include "tour.h"
 #include "tour_code.h"
 #include "tour_image.h"
+#include "tour_lines.h"
 
 enum {
     PERIOD_MS = 10,
@@ -65,98 +65,6 @@ void probe_detail(json_t *m, const char **why)
 }
 
 /* ---- Lines -------------------------------------------------------------------------------------------------- */
-
-/* "name=value" at *p: moves behind it. */
-static bool take_pair(const char **p, const char **name, int64_t *value)
-{
-    const char *equals = *p + strspn(*p, "abcdefghijklmnopqrstuvwxyz");
-    char *end;
-    if (equals == *p || *equals != '=')
-        return false;
-    *name = keep_bytes(*p, (size_t)(equals - *p));
-    *value = strtoll(equals + 1, &end, 10);
-    if (end == equals + 1 || (*end != ' ' && *end != '\0'))
-        return false;
-    *p = *end == ' ' ? end + 1 : end;
-    return true;
-}
-
-/* "[ 1 0 ]" at *p: moves behind it; how many numbers, their sum in *sum; -1: no such list. */
-static int take_list(const char **p, int64_t *sum)
-{
-    int n = 0;
-    *sum = 0;
-    if (strncmp(*p, "[ ", 2) != 0)
-        return -1;
-    for (*p += 2; isdigit((unsigned char)**p); n++) {
-        char *end;
-        *sum += strtoll(*p, &end, 10);
-        if (*end != ' ')
-            return -1;
-        *p = end + 1;
-    }
-    if (**p != ']')
-        return -1;
-    ++*p;
-    return n;
-}
-
-struct line {
-    int64_t ms;
-    const char *names[16];
-    int64_t values[16];
-    size_t n;
-    int queues; /* SCHED: how many local queues */
-    int64_t queued;
-};
-
-static const char *const sched_keys[] = {"gomaxprocs",      "idleprocs",    "threads",
-                                         "spinningthreads", "needspinning", "idlethreads",
-                                         "runqueue"};
-static const char *const gstates_keys[] = {"gidle",    "grunnable", "grunning",
-                                           "gsyscall", "gwaiting",  "gdead"};
-
-static bool same_keys(const struct line *l, const char *const keys[], size_t n)
-{
-    if (l->n != n)
-        return false;
-    for (size_t i = 0; i < n; i++)
-        if (strcmp(l->names[i], keys[i]) != 0)
-            return false;
-    return true;
-}
-
-/* A whole line of either kind, with whatever keys. */
-static bool parse_line(const char *text, const char *kind, struct line *l)
-{
-    *l = (struct line){0};
-    size_t n = strlen(kind);
-    if (strncmp(text, kind, n) != 0 || text[n] != ' ')
-        return false;
-    char *end;
-    l->ms = strtoll(text + n + 1, &end, 10);
-    if (strncmp(end, "ms: ", 4) != 0)
-        return false;
-    const char *p = end + 4;
-    while (l->n < nelem(l->names) && take_pair(&p, &l->names[l->n], &l->values[l->n]))
-        l->n++;
-    if (strcmp(kind, "GSTATES") == 0)
-        return *p == '\0';
-    int64_t ticks;
-    l->queues = take_list(&p, &l->queued);
-    if (l->queues < 1 || strncmp(p, " schedticks=", 12) != 0)
-        return false;
-    p += 12;
-    return take_list(&p, &ticks) == l->queues && *p == '\0';
-}
-
-static int64_t value_of(const struct line *l, const char *name)
-{
-    for (size_t i = 0; i < l->n; i++)
-        if (strcmp(l->names[i], name) == 0)
-            return l->values[i];
-    return -1;
-}
 
 /* The lines of a text that begin with a word. */
 static json_t *lines_of(const char *text, const char *const words[], size_t n)
@@ -208,8 +116,9 @@ static const char *find_program(const struct tour *t, const char **why)
 }
 
 struct watched {
-    const char *why;
-    json_t *memory; /* rows; NULL: not looked yet */
+    const char *why; /* there is no memory */
+    int tried;       /* the last process that was looked at */
+    json_t *memory;  /* rows; NULL: not seen yet */
     json_t *facts;
 };
 
@@ -223,8 +132,9 @@ static void look_at_memory(void *arg, int pid, const char *err)
     struct extent sched, gomaxprocs;
     struct field f[nelem(fields)];
     uint64_t values[nelem(fields)];
-    if (w->memory != NULL || w->why != NULL || strstr(err, "SCHED ") == NULL)
+    if (w->memory != NULL || w->tried == pid || strstr(err, "SCHED ") == NULL)
         return;
+    w->tried = pid; /* it may end meanwhile: then the next run is looked at */
     struct image *img = image_open(pid, &w->why);
     if (img == NULL)
         return;
@@ -234,7 +144,8 @@ static void look_at_memory(void *arg, int pid, const char *err)
         ok = image_field(img, "schedt", fields[i], &f[i]);
         values[i] = image_peek_int(img, sched.address + f[i].offset, f[i].size);
     }
-    if (!ok || procs == 0) { /* it may have ended meanwhile: the next run */
+    if (!ok || procs == 0) {
+        w->why = "its variables could not be read";
         image_close(img);
         return;
     }
@@ -344,8 +255,8 @@ static json_t *ranges_of(const json_t *runs)
     json_array_foreach(runs, i, run)
         json_array_foreach(get_rows(run, "trace"), k, text) {
             struct line l;
-            bool sched = parse_line(json_string_value(text), "SCHED", &l);
-            if (!sched && !parse_line(json_string_value(text), "GSTATES", &l))
+            bool sched = line_parse(json_string_value(text), "SCHED", &l);
+            if (!sched && !line_parse(json_string_value(text), "GSTATES", &l))
                 continue;
             for (size_t n = 0; n < l.n; n++)
                 widen(rows, sched ? "SCHED" : "GSTATES", l.names[n], l.values[n]);
@@ -437,12 +348,13 @@ static bool watch(const struct tour *t, json_t *m, const char **why)
     if (!fine)
         return false;
     if (w.memory == NULL || intervals < INTERVALS_MIN) {
-        *why = w.why != NULL
-                   ? w.why
-                   : keep_format("treehash on %s (%lld files) ends too soon for a line every "
-                                 "%d ms: name a larger directory by --watch-root",
-                                 t->watch_root, (long long)get_number(w.facts, "files") / RUNS_MAX,
-                                 PERIOD_MS);
+        *why =
+            intervals < INTERVALS_MIN || w.why == NULL
+                ? keep_format("treehash on %s (%lld files) ends too soon for a line every %d ms: "
+                              "name a larger directory by --watch-root",
+                              t->watch_root, (long long)get_number(w.facts, "files") / RUNS_MAX,
+                              PERIOD_MS)
+                : w.why;
         return false;
     }
     put(m, "states.figures of all lines", ranges_of(get(w.facts, "runs")));
@@ -468,16 +380,15 @@ struct tally {
 
 static void tally_sched(struct tally *y, const struct line *l, const struct line *before)
 {
-    int64_t procs = value_of(l, "gomaxprocs");
+    int64_t procs = line_value(l, "gomaxprocs");
     if (y->procs == 0)
         y->procs = procs;
     y->plausible = y->plausible && procs == y->procs && l->queues == procs &&
-                   value_of(l, "idleprocs") <= procs &&
-                   value_of(l, "idlethreads") <= value_of(l, "threads") &&
-                   value_of(l, "spinningthreads") <= procs && l->ms >= before->ms;
+                   line_value(l, "idleprocs") <= procs &&
+                   line_value(l, "idlethreads") <= line_value(l, "threads") &&
+                   line_value(l, "spinningthreads") <= procs && l->ms >= before->ms;
     for (size_t i = 0; i < l->n; i++)
-        for (size_t k = 0; k < nelem(gstates_keys); k++)
-            y->counts_in_sched = y->counts_in_sched || strcmp(l->names[i], gstates_keys[k]) == 0;
+        y->counts_in_sched = y->counts_in_sched || line_is_state(l->names[i]);
     if (before->n > 0 && y->nbetween < nelem(y->between))
         y->between[y->nbetween++] = l->ms - before->ms;
     y->sched++;
@@ -492,18 +403,18 @@ static void tally_run(struct tally *y, const json_t *trace)
     json_array_foreach(trace, i, text) {
         struct line l;
         const char *s = json_string_value(text);
-        if (parse_line(s, "SCHED", &l)) {
-            y->bad += !same_keys(&l, sched_keys, nelem(sched_keys));
+        if (line_parse(s, "SCHED", &l)) {
+            y->bad += !line_has_keys(&l, "SCHED");
             y->pairs = y->pairs && !open;
             open = true;
             tally_sched(y, &l, &before);
             before = l;
-        } else if (parse_line(s, "GSTATES", &l)) {
-            y->bad += !same_keys(&l, gstates_keys, nelem(gstates_keys));
+        } else if (line_parse(s, "GSTATES", &l)) {
+            y->bad += !line_has_keys(&l, "GSTATES");
             y->pairs = y->pairs && open && l.ms == before.ms;
             open = false;
-            y->waiting += value_of(&l, "gwaiting");
-            y->running += value_of(&l, "grunning");
+            y->waiting += line_value(&l, "gwaiting");
+            y->running += line_value(&l, "grunning");
             y->gstates++;
         } else {
             y->bad++;
@@ -557,7 +468,7 @@ static void check_sum(struct judge *j, const json_t *m)
         const char *s = json_string_value(text);
         if (strncmp(s, "  G", 3) == 0)
             gs++;
-        else if (parse_line(s, "GSTATES", &l))
+        else if (line_parse(s, "GSTATES", &l))
             for (size_t k = 0; k < l.n; k++)
                 sum += l.values[k];
     }

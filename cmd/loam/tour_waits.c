@@ -348,15 +348,16 @@ static void round_of_calls(void)
     loam_waitgroup_wait(&wg);
 }
 
-/* Stops of the world, while calls are under way, that change the number of processors. */
+/* Stops of the world, while calls are under way on other processors, that change their number. */
 static void round_of_stops(void)
 {
     struct loam_waitgroup wg = {0};
-    int procs = loam_gomaxprocs(0);
+    int procs = loam_gomaxprocs(4);
     for (int i = 0; i < 4; i++)
-        start(&wg, block_for, 300);
-    loam_yield();
-    for (int n = 4; n >= 1; n--)
+        start(&wg, block_for, 5000);
+    loam_sleep(
+        LOAM_MILLISECOND); /* they begin; with nothing else to do nobody takes their Ps yet */
+    for (int n = 3; n >= 1; n--)
         loam_gomaxprocs(n);
     loam_gomaxprocs(procs);
     loam_waitgroup_wait(&wg);
