@@ -107,7 +107,8 @@ struct sender {
 static void send_when_parked(void *arg)
 {
     struct sender *s = arg;
-    for (int64_t i = 0; i < s->n; i++) {
+    int64_t n = s->n; /* *s ends with the last receive */
+    for (int64_t i = 0; i < n; i++) {
         AWAIT(load(&s->turn) % 2 == 1);
         /* the select has most likely parked by now: yielding lets it */
         for (int k = 0; k < 3; k++)
