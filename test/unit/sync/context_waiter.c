@@ -164,7 +164,9 @@ static void test_stale(void)
     }
     while (load_relaxed(&b->refs) < 11) /* handle, list, timer, 1 + 6 waiters, and ours */
         usleep(1000);
+    lock(&b->lock);
     CHECK(b->refs == 11 && b->ngwaiters == 6);
+    unlock(&b->lock);
     CHECK(loam_stop(LOAM_SECOND) == 0);
     loam_context_free(a);
     CHECK(on_thread.calls == 1); /* a thread's wait goes on, and ends */

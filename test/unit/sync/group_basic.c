@@ -131,6 +131,8 @@ static int crowd(struct loam_context *ctx, void *arg)
         if (__atomic_compare_exchange_n(&l->most, &most, now, false, __ATOMIC_SEQ_CST,
                                         __ATOMIC_SEQ_CST))
             break;
+    while (__atomic_load_n(&l->most, __ATOMIC_SEQ_CST) < 3)
+        loam_yield(); /* the limit is reached, too */
     loam_sleep(20000);
     atomic_add(&l->now, -1);
     atomic_add(&l->done, 1);

@@ -109,7 +109,14 @@ static void test_threads(void)
     loam_pool_free(p);
     CHECK(starts == 3 && ends == 3);
     starts = ends = 0;
-    /* the defaults */
+    loam_pool_free(NULL);
+}
+
+static void test_defaults(void)
+{
+    cpu_set_t allowed;
+    CHECK(sched_getaffinity(0, sizeof allowed, &allowed) == 0);
+    struct loam_pool *p;
     CHECK(loam_pool_new(&p, NULL) == 0);
     struct seen s;
     CHECK(loam_pool_call(p, look, &s, NULL) == 0);
@@ -118,7 +125,6 @@ static void test_threads(void)
     loam_pool_read_stats(p, &stats);
     CHECK(stats.threads == 1 && stats.done == 1 && stats.running == 0 && stats.waiting == 0);
     loam_pool_free(p);
-    loam_pool_free(NULL);
 }
 
 static void test_config(void)
@@ -369,6 +375,7 @@ static int run(int argc, char **argv)
 {
     (void)argc;
     (void)argv;
+    test_defaults();
     test_threads();
     struct loam_pool *p = pool_of(2, 0);
     test_errno(p);
@@ -384,6 +391,7 @@ int main(int argc, char **argv)
 {
     main_thread = pthread_self();
     test_config();
+    test_defaults();
     test_threads();
     test_foreign();
     test_fork();

@@ -142,6 +142,8 @@ static void one_round(void)
     pthread_join(t0, NULL);
     pthread_join(t1, NULL);
     until(2, 1);
+    while (get(&begun) < 4)
+        usleep(500);
     CHECK(get(&begun) == 4 && get(&ended) == 2);
     CHECK(loam_call(do_nothing, NULL) == 0);
     set(&third, 1);
