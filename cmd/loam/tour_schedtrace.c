@@ -394,6 +394,14 @@ static void tally_sched(struct tally *y, const struct line *l, const struct line
     y->sched++;
 }
 
+static void note_keys(struct tally *y, const struct line *l, const char *kind, const char *text)
+{
+    if (line_has_keys(l, kind))
+        return;
+    y->bad++;
+    y->first_bad = text;
+}
+
 static void tally_run(struct tally *y, const json_t *trace)
 {
     struct line before = {0};
@@ -404,13 +412,13 @@ static void tally_run(struct tally *y, const json_t *trace)
         struct line l;
         const char *s = json_string_value(text);
         if (line_parse(s, "SCHED", &l)) {
-            y->bad += !line_has_keys(&l, "SCHED");
+            note_keys(y, &l, "SCHED", s);
             y->pairs = y->pairs && !open;
             open = true;
             tally_sched(y, &l, &before);
             before = l;
         } else if (line_parse(s, "GSTATES", &l)) {
-            y->bad += !line_has_keys(&l, "GSTATES");
+            note_keys(y, &l, "GSTATES", s);
             y->pairs = y->pairs && open && l.ms == before.ms;
             open = false;
             y->waiting += line_value(&l, "gwaiting");
