@@ -1,9 +1,11 @@
 /* Contexts: cancellation, deadlines and values along a tree of calls, as Go's package context.
  *
  * A context is owned by whoever made it and ended with loam_context_free, which also cancels it. A
- * context lives on inside its children: parents and children may be freed in any order. NULL stands
- * for the root everywhere. All functions may be called from any thread; on a foreign thread
- * loam_context_sleep blocks. Functions that make a context return NULL if there is no memory. */
+ * context lives on inside its children: parents and children may be freed in any order. Who waits
+ * on a context by loam_context_sleep, loam_semaphore_acquire or loam_pool_call is woken when it is
+ * freed; on its channel nobody may wait then. NULL stands for the root everywhere. All functions
+ * may be called from any thread; on a foreign thread loam_context_sleep blocks. Functions that make
+ * a context return NULL if there is no memory; one with a deadline needs the runtime started. */
 #ifndef LOAM_CONTEXT_H
 #define LOAM_CONTEXT_H
 
@@ -40,7 +42,8 @@ LOAM_API struct loam_context *loam_context_with_value(struct loam_context *paren
 
 /* Cancels a context and its descendants; the first cause (a -errno, 0: -ECANCELED) stays.
  *
- * One that is done already is left as it is. */
+ * One that is done already is left as it is. When it returns all are done, except those that
+ * another thread is cancelling at the same time. */
 LOAM_API void loam_context_cancel(struct loam_context *ctx, int cause);
 
 /* A channel that is closed when the context is done, to receive from or to select on.
@@ -62,7 +65,7 @@ LOAM_API bool loam_context_deadline(struct loam_context *ctx, int64_t *when);
 /* The value under key in ctx or its nearest ancestor that has one; NULL otherwise. */
 LOAM_API void *loam_context_value(struct loam_context *ctx, const void *key);
 
-/* Parks for ns or until ctx is done: 0 slept, else what loam_context_err says. */
+/* Parks for ns or until ctx is done: 0 slept, else what loam_context_err says; -ENOMEM. */
 LOAM_API int loam_context_sleep(struct loam_context *ctx, int64_t ns);
 
 /* A function to be called when a context is done; made by loam_context_after_func. */

@@ -1,40 +1,41 @@
 /* Contexts: a tree along which cancellation goes down, deadlines and values up.
  *
- * Every context but the root is a node that can be cancelled, one with a value too: whoever owns any
- * of them ends it with loam_context_free, and what was derived from it is then done.
+ * Every context but the root is a node that can be cancelled, one with a value too: whoever owns
+ * any of them ends it with loam_context_free, and what was derived from it is then done.
  *
  * Memory. A node is counted: its handle, each child (values and the list are found through the
  * parent), each registered waiter, its timer, and its place in the parent's list of children are a
  * reference each. So parents and children are freed in any order, and whoever works on a node holds
- * a reference to it. The last reference gives up the one on the parent; a chain of parents is walked
- * by a loop.
+ * a reference to it. The last reference gives up the one on the parent; a chain of parents is
+ * walked by a loop.
  *
  * Cancelling. One thread wins the node: under its lock it sets err and takes the whole list of
- * children away, O(1). These lie on a list of its own then, with the references that came with them,
- * and are treated the same way one after the other: their children go to the end of that list. The
- * list links lie in the nodes, so that a tree of any depth and width needs neither recursion nor
- * memory, and never more than one context's lock is held: there is no order among them.
+ * children away, O(1). These lie on a list of its own then, with the references that came with
+ * them, and are treated the same way one after the other: their children go to the end of that
+ * list. The list links lie in the nodes, so that a tree of any depth and width needs neither
+ * recursion nor memory, and never more than one context's lock is held: there is no order among
+ * them.
  *
  *   Invariant: the links in a node (sibling) belong to the parent's lock while the parent's err is
  *   0, and to whoever cancelled the parent afterwards. A node that is cancelled or freed on its own
  *   therefore takes itself out of the parent's list only if, under the parent's lock, err is 0.
  *
- *   Invariant: a node that is linked below a parent whose err is 0 will be cancelled with it. A node
- *   that is done may still be in the list for a moment: to be cancelled again does nothing.
+ *   Invariant: a node that is linked below a parent whose err is 0 will be cancelled with it. A
+ *   node that is done may still be in the list for a moment: to be cancelled again does nothing.
  *
- * While a cancellation is under way descendants become done one after the other, parents first. When
- * loam_context_cancel returns, all are that it found not done, unless another thread had cancelled an
- * ancestor of theirs at the same time and is still on its way.
+ * While a cancellation is under way descendants become done one after the other, parents first.
+ * When loam_context_cancel returns, all are that it found not done, unless another thread had
+ * cancelled an ancestor of theirs at the same time and is still on its way.
  *
  * A deadline is a timer that starts a goroutine when it fires; none waits. A context whose parent's
  * deadline is earlier has no timer. Rejected: one goroutine per child that waits for the parent's
- * channel, which Go does for foreign parents only; locking the parent over the whole walk, as Go does
- * (a stack frame and a held lock per level).
+ * channel, which Go does for foreign parents only; locking the parent over the whole walk, as Go
+ * does (a stack frame and a held lock per level).
  *
  * After loam_stop a context is good only for its free function: see context_stale.
  *
- * Locks: loam_context.lock, rank context; under it only those of waiters (context_wait.c). Who calls:
- * the program on any thread, and timers. */
+ * Locks: loam_context.lock, rank context; under it only those of waiters (context_wait.c). Who
+ * calls: the program on any thread, and timers. */
 #include "sync/context_int.h"
 
 #include "base/throw.h"
@@ -65,7 +66,7 @@ bool context_cancellable(const struct loam_context *ctx)
     return ctx != NULL && ctx != &context_background;
 }
 
-/* ---- Memory ------------------------------------------------------------------------------------ */
+/* ---- Memory ---------------------------------------------------------------------------------- */
 
 void context_ref(struct loam_context *ctx)
 {
@@ -96,7 +97,7 @@ void context_unref(struct loam_context *ctx)
     context_unref_n(ctx, 1);
 }
 
-/* ---- Cancelling -------------------------------------------------------------------------------- */
+/* ---- Cancelling ------------------------------------------------------------------------------ */
 
 /* Takes the timer's reference away from it: false if it has none. The caller has another. */
 static bool context_take_timer_ref(struct loam_context *c)
@@ -181,7 +182,7 @@ void context_cancel(struct loam_context *c, int32_t err, int32_t cause)
     }
 }
 
-/* ---- Making ------------------------------------------------------------------------------------ */
+/* ---- Making ---------------------------------------------------------------------------------- */
 
 /* A node with one reference, its handle, below parent but not yet in its list. */
 static struct loam_context *context_new(struct loam_context *parent)
@@ -249,7 +250,7 @@ struct loam_context *loam_context_with_value(struct loam_context *parent, const 
     return c;
 }
 
-/* ---- Deadlines --------------------------------------------------------------------------------- */
+/* ---- Deadlines ------------------------------------------------------------------------------- */
 
 void context_expire(struct loam_context *ctx)
 {
@@ -332,7 +333,7 @@ bool loam_context_deadline(struct loam_context *ctx, int64_t *when)
     return true;
 }
 
-/* ---- Ending and asking ------------------------------------------------------------------------- */
+/* ---- Ending and asking ----------------------------------------------------------------------- */
 
 void loam_context_cancel(struct loam_context *ctx, int cause)
 {
@@ -340,7 +341,7 @@ void loam_context_cancel(struct loam_context *ctx, int cause)
         context_cancel(ctx, -ECANCELED, cause < 0 ? cause : -ECANCELED);
 }
 
-/* What waited went with the runtime, its stacks and its timers: returns the references that it had. */
+/* What waited went with the runtime, its stacks and its timers: returns the references it had. */
 static uint64_t context_forget_goroutines(struct loam_context *c)
 {
     struct ring sleepers;

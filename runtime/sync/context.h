@@ -2,18 +2,18 @@
  *
  * A wait that a context may end goes like this; the lock is the waiting thing's own:
  *
- *     struct waiter { struct context_waiter cw; ... } w;       on the waiting goroutine's stack
- *     err = context_wait_begin(ctx, &w.cw, on_done);           done already: nothing to end
+ *     struct waiter { struct context_waiter cw; ... } w;    on the waiting goroutine's stack
+ *     err = context_wait_begin(ctx, &w.cw, on_done);        done already: nothing to end
  *     lock; if it is there, or w.cancelled: no wait; else queue w and park, releasing the lock
- *     context_wait_end(&w.cw);                                 after it on_done neither runs nor will
+ *     context_wait_end(&w.cw);                              after it on_done neither runs nor will
  *
- *     on_done(cw): lock; if w is queued: take it out, goready; if not queued yet: w.cancelled = true;
- *                  if it was woken already: nothing; unlock
+ *     on_done(cw): lock; if w is queued: take it out, goready; if not queued yet:
+ *                  w.cancelled = true; if it was woken already: nothing; unlock
  *
- * The lock decides who was first, the wake-up or the context, and the loser does nothing; so nothing
- * is lost and nothing is woken twice. on_done runs with the context's mutex held, on whatever thread
- * cancels: it may take mutexes that come after RANK_context and may goready, and nothing else.
- * context_wait_end takes the context's mutex: call it with no mutex held. */
+ * The lock decides who was first, the wake-up or the context, and the loser does nothing; so
+ * nothing is lost and nothing is woken twice. on_done runs with the context's mutex held, on
+ * whatever thread cancels: it may take mutexes that come after RANK_context and may goready, and
+ * nothing else. context_wait_end takes the context's mutex: call it with no mutex held. */
 #ifndef SYNC_CONTEXT_H
 #define SYNC_CONTEXT_H
 
@@ -29,17 +29,17 @@ struct context_waiter {
     bool linked, on_goroutine;
 };
 
-/* Registers w: fn(w) will be called once when ctx is done. ctx may be NULL. Returns 0, also for a
- * context that never can be done; what loam_context_err says, and nothing registered, if it is done
- * already. Keeps the context's memory until context_wait_end. */
+/* Registers w: fn(w), not NULL, is called once when ctx is done. ctx may be NULL. Returns 0, also
+ * for a context that never can be done; what loam_context_err says, and nothing registered, if it
+ * is done already. Keeps the context's memory until context_wait_end. */
 int context_wait_begin(struct loam_context *ctx, struct context_waiter *w,
                        void (*fn)(struct context_waiter *w));
 
-/* Ends what context_wait_begin began (after an error too). True if fn was called; it has returned. */
+/* Ends what context_wait_begin began, after an error too. True if fn was called (and returned). */
 bool context_wait_end(struct context_waiter *w);
 
-/* For threads that watch a deadline by themselves, which works without a running runtime: the deadline
- * of ctx has passed, so it is done. */
+/* For threads that watch a deadline by themselves, which works without a running runtime: the
+ * deadline of ctx has passed, so it is done. */
 void context_expire(struct loam_context *ctx);
 
 /* True if the context can ever be done. NULL is the root, which cannot. */
@@ -50,8 +50,8 @@ void context_ref(struct loam_context *ctx);
 void context_unref(struct loam_context *ctx);
 
 /* How often the runtime was stopped. An object that goroutines wait on notes it when it is made: if
- * it has changed since, those goroutines are gone with their stacks, and only the object's _free may
- * be called, which must not look at them. */
+ * it has changed since, those goroutines are gone with their stacks, and only the object's _free
+ * may be called, which must not look at them. */
 uint32_t runtime_epoch(void);
 
 /* Shutdown, with the world stopped for good, before stacks are unmapped: ends the epoch. */

@@ -1,13 +1,14 @@
 /* Who waits on a context: runtime code (sync/context.h), functions to be started, sleepers.
  *
- * A waiter is in one of two lists: those on goroutines' stacks, which cease to exist when the runtime
- * stops, and the others, on threads' stacks and in objects. Whoever made the context done takes them
- * out one at a time and calls each under the context's lock. That makes the end of a wait simple:
- * under the same lock the waiter is either still in the list, and comes out uncalled, or its call has
- * returned. New ones are not taken once err is set, so the lists only become shorter.
+ * A waiter is in one of two lists: those on goroutines' stacks, which cease to exist when the
+ * runtime stops, and the others, on threads' stacks and in objects. Whoever made the context done
+ * takes them out one at a time and calls each under the context's lock. That makes the end of a
+ * wait simple: under the same lock the waiter is either still in the list, and comes out uncalled,
+ * or its call has returned. New ones are not taken once err is set, so the lists only become
+ * shorter.
  *
- * The lock is given back between two calls: a context with many waiters does not keep others out for
- * long.
+ * The lock is given back between two calls: a context with many waiters does not keep others out
+ * for long.
  *
  * Rejected: calling without the lock, which needs a state "being called" and somebody to wait for
  * its end; waiting on the done channel by a select, which makes a channel for every context that is
@@ -82,8 +83,8 @@ bool context_wait_end(struct context_waiter *w)
 static void after_start(void (*fn)(void *), void *arg, uintptr_t callerpc)
 {
     int err = newproc(fn, arg, NULL, 0, NULL, 0, callerpc);
-    /* Nobody is left to tell, and the program relies on fn being run; but not if there is no runtime
-     * to run it, or it is being stopped. */
+    /* Nobody is left to tell, and the program relies on fn being run; but not if there is no
+     * runtime to run it, or it is being stopped. */
     if (err != 0 && err != -EINVAL && err != -ECHILD)
         fatal("out of memory: cannot start the function of loam_context_after_func");
 }
@@ -117,7 +118,7 @@ void context_fire(struct loam_context *c, bool stale)
     }
 }
 
-/* ---- Functions to be started ------------------------------------------------------------------- */
+/* ---- Functions to be started ----------------------------------------------------------------- */
 
 struct loam_context_after *loam_context_after_func(struct loam_context *ctx, void (*fn)(void *),
                                                    void *arg)
@@ -151,7 +152,7 @@ bool loam_context_after_stop(struct loam_context_after *a)
     return !started;
 }
 
-/* ---- Sleep ------------------------------------------------------------------------------------- */
+/* ---- Sleep ----------------------------------------------------------------------------------- */
 
 struct sleeper {
     struct context_waiter cw;
@@ -174,8 +175,8 @@ static int thread_sleep(struct loam_context *ctx, int64_t ns)
     return context_wait_end(&s.cw) ? loam_context_err(ctx) : 0;
 }
 
-/* A goroutine that sleeps on a context. The object makes the timer known to the context, which frees
- * it if the goroutine is abandoned. */
+/* A goroutine that sleeps on a context. The object makes the timer known to the context, which
+ * frees it if the goroutine is abandoned. */
 struct sleep_timer {
     struct ring link; /* ctx->lock */
     struct loam_timer *timer;

@@ -1,22 +1,22 @@
 /* Groups: goroutines that are waited for together; the first error counts and cancels the rest.
  *
  * A group goes through rounds: from the first go to the wait that finds all ended. Each round has a
- * context and a first error of its own. A wait leaves both as they are, so that its caller can still
- * look at them, and marks the round as spent; the next go begins a new one.
+ * context and a first error of its own. A wait leaves both as they are, so that its caller can
+ * still look at them, and marks the round as spent; the next go begins a new one.
  *
  *   Invariant: running counts the goroutines of the round and those that were given a place under
  *   the limit but have not been started yet. Places pass from a goroutine that ends straight to the
  *   caller of loam_group_go that waits longest: while any waits, running does not go down.
  *   Invariant: spent means running == 0. So the context is not replaced under a running goroutine.
  *
- * The rule of the last touch: a group may be freed as soon as loam_group_wait has returned. A waiter
- * is woken under the lock, and loam_group_free takes the lock once more before it frees.
+ * The rule of the last touch: a group may be freed as soon as loam_group_wait has returned. A
+ * waiter is woken under the lock, and loam_group_free takes the lock once more before it frees.
  *
  * After loam_stop only loam_group_free is allowed: the goroutines are gone, nobody is waited for.
  *
  * Lock: loam_group.lock, rank sema (it is a queue of waiters like a semaphore's); contexts are made
- * and cancelled without it. Who calls: the program. Rejected: a waitgroup, a semaphore and a once, as
- * errgroup has them: three locks where one does, and no round could be told from the next. */
+ * and cancelled without it. Who calls: the program. Rejected: a waitgroup, a semaphore and a once,
+ * as errgroup has them: three locks where one does, and no round could be told from the next. */
 #include "base/throw.h"
 #include "lock/lock.h"
 #include "mem/mem.h"
@@ -94,7 +94,7 @@ int loam_group_set_limit(struct loam_group *g, int n)
     return busy ? -EBUSY : 0;
 }
 
-/* ---- Waiting ------------------------------------------------------------------------------------ */
+/* ---- Waiting --------------------------------------------------------------------------------- */
 
 /* With the lock, which it gives back. */
 static void group_park_unlock(struct loam_group *g, struct ring *queue, struct group_waiter *w,
@@ -156,7 +156,7 @@ void loam_group_free(struct loam_group *g)
     objfree(g, OBJ_GROUP);
 }
 
-/* ---- Running ------------------------------------------------------------------------------------ */
+/* ---- Running --------------------------------------------------------------------------------- */
 
 static void group_set_error(struct loam_group *g, struct loam_context *ctx, int err)
 {

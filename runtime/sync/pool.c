@@ -1,32 +1,32 @@
 /* Thread pools: calls.
  *
  * A call is an entry on its caller's stack: the caller queues it, or hands it to an idle thread at
- * once, and waits until somebody makes it OVER: the thread that ran it, its context, or who frees the
- * pool. All of that is decided under the pool's lock, so that exactly one of them wakes the caller,
- * and nobody but that one touches the entry afterwards.
+ * once, and waits until somebody makes it OVER: the thread that ran it, its context, or who frees
+ * the pool. All of that is decided under the pool's lock, so that exactly one of them wakes the
+ * caller, and nobody but that one touches the entry afterwards.
  *
- *   Invariant: threads are idle only while nothing that may be begun is queued. A thread that becomes
- *   free looks at the queue before it goes idle, in one hold of the lock.
+ *   Invariant: threads are idle only while nothing that may be begun is queued. A thread that
+ *   becomes free looks at the queue before it goes idle, in one hold of the lock.
  *
  * There is one queue, first come first served. Callers that wait for a place in it wait in it: they
  * sleep on their own stacks either way, so that the bound costs or saves no memory; it decides when
  * loam_pool_try_call gives up.
  *
- * A goroutine parks while it waits and is counted as one that something outside will wake; a foreign
- * thread sleeps on the entry's futex, and watches its context's deadline itself, so that this works
- * without a running runtime.
+ * A goroutine parks while it waits and is counted as one that something outside will wake; a
+ * foreign thread sleeps on the entry's futex, and watches its context's deadline itself, so that
+ * this works without a running runtime.
  *
- * errno travels with the call: fn begins with the caller's and leaves its own to the caller, as if it
- * had been called in place.
+ * errno travels with the call: fn begins with the caller's and leaves its own to the caller, as if
+ * it had been called in place.
  *
- * Seeded runs. Which pool thread is when done would be left to the kernel, and the run not repeatable.
- * So a goroutine's call passes a gate that lets in as many as there are threads, in order; lingers,
- * as the seed says; hands the call to a thread that the seed chooses; and blocks its own thread, the
- * only one that runs goroutines, until fn has returned. So fn finds the stack and the thread-locals
- * that the pool promises, and everything else stands still meanwhile: the order of events is the
- * seed's alone. The price: fn must not wait for a goroutine in a seeded run. Rejected: running fn on
- * the goroutine itself, whose stack may be too small for a library that wanted a thread of its own,
- * and which lacks what thread_start made.
+ * Seeded runs. Which pool thread is when done would be left to the kernel, and the run not
+ * repeatable. So a goroutine's call passes a gate that lets in as many as there are threads, in
+ * order; lingers, as the seed says; hands the call to a thread that the seed chooses; and blocks
+ * its own thread, the only one that runs goroutines, until fn has returned. So fn finds the stack
+ * and the thread-locals that the pool promises, and everything else stands still meanwhile: the
+ * order of events is the seed's alone. The price: fn must not wait for a goroutine in a seeded run.
+ * Rejected: running fn on the goroutine itself, whose stack may be too small for a library that
+ * wanted a thread of its own, and which lacks what thread_start made.
  *
  * Locks: loam_pool.lock, rank pool, taken under a context's by call_cancelled. Who calls: the
  * program. Rejected: a futex per queue on which all idle threads sleep (a herd for one call); heap
@@ -40,7 +40,7 @@
 
 #include <loam/time.h>
 
-/* ---- The queue: with the lock -------------------------------------------------------------------- */
+/* ---- The queue: with the lock ---------------------------------------------------------------- */
 
 static struct pool_call *call_of(struct ring *r)
 {
@@ -128,7 +128,7 @@ void pool_take_back_locked(struct loam_pool *p, struct pool_call *c, int result)
     (void)parker_wake(&c->pk, PARKER_CODE);
 }
 
-/* ---- Coming, going, cancelling -------------------------------------------------------------------- */
+/* ---- Coming, going, cancelling --------------------------------------------------------------- */
 
 /* Before anything of the call can touch the pool: from here to leave() the pool stays. */
 static int enter(struct loam_pool *p, bool on_goroutine)
@@ -190,7 +190,7 @@ static int submit(struct loam_pool *p, struct pool_call *c, bool wait)
     return err;
 }
 
-/* ---- Waiting -------------------------------------------------------------------------------------- */
+/* ---- Waiting --------------------------------------------------------------------------------- */
 
 /* A foreign thread's deadline needs no timer, which would need the runtime. */
 static void thread_wait(struct pool_call *c, struct loam_context *ctx)
@@ -218,7 +218,7 @@ static void await(struct pool_call *c, struct loam_context *ctx)
     }
 }
 
-/* ---- Seeded runs ---------------------------------------------------------------------------------- */
+/* ---- Seeded runs ----------------------------------------------------------------------------- */
 
 /* What a call would take in a real run. */
 static void linger(void)
@@ -273,7 +273,7 @@ static void run_seeded(struct loam_pool *p, struct pool_call *c)
     unlock(&p->lock);
 }
 
-/* ---- The public face ------------------------------------------------------------------------------ */
+/* ---- The public face ------------------------------------------------------------------------- */
 
 static int call(struct loam_pool *p, void (*fn)(void *), void *arg, struct loam_context *ctx,
                 bool wait)

@@ -12,7 +12,7 @@
 
 /* Of a call, under the pool's lock:
  *
- *     NEW --> QUEUED --> RUNNING --> OVER     a thread took it (from NEW, if one was idle), and is done
+ *     NEW --> QUEUED --> RUNNING --> OVER     a thread took it, and is done
  *      |        '------------------> OVER     taken back: context done, pool freed; result says why
  *      '---------------------------> OVER     never queued */
 enum call_state { CALL_NEW, CALL_QUEUED, CALL_RUNNING, CALL_OVER };

@@ -1,17 +1,17 @@
 /* Thread pools: their threads, making and freeing pools, and the shutdown of the runtime.
  *
- * A pool's threads are its own: the runtime neither counts nor stops them, and to its functions they
- * are foreign threads. They take no signals except those that a fault of their own raises, which a
- * handler of the program may want to see; blocked, they would kill the process past it.
+ * A pool's threads are its own: the runtime neither counts nor stops them, and to its functions
+ * they are foreign threads. They take no signals except those that a fault of their own raises,
+ * which a handler of the program may want to see; blocked, they would kill the process past it.
  *
  * Freeing goes in two stages, each of which waits: no new calls, queued ones are taken back, until
  * every caller is out of the pool; then the threads end. A caller's last act is to give back the
  * pool's lock, so the freer takes it once more before the memory goes.
  *
- * A pool outlives loam_stop, and foreign threads may go on to use it. What it knows of goroutines is
- * taken out by goroutines_abandon: a running call of a goroutine is like any other blocking call and
- * is waited for, because fn's argument mostly lies on the goroutine's stack; a waiting one is just
- * forgotten.
+ * A pool outlives loam_stop, and foreign threads may go on to use it. What it knows of goroutines
+ * is taken out by goroutines_abandon: a running call of a goroutine is like any other blocking call
+ * and is waited for, because fn's argument mostly lies on the goroutine's stack; a waiting one is
+ * just forgotten.
  *
  * Locks: pools_lock, before every pool's; loam_pool.lock. */
 #include "sync/pool.h"
@@ -32,7 +32,7 @@ enum { THREADS_MAX = 4096, QUEUE_PER_THREAD = 64, PAGE = 4096 };
 static struct mutex pools_lock = MUTEX_INIT(none);
 static struct ring pools = {&pools, &pools}; /* pools_lock */
 
-/* ---- Threads -------------------------------------------------------------------------------------- */
+/* ---- Threads --------------------------------------------------------------------------------- */
 
 static void run(struct pool_call *c)
 {
@@ -130,7 +130,7 @@ static void join_all(struct loam_pool *p)
             os_thread_join(p->workers[i].handle);
 }
 
-/* ---- Making --------------------------------------------------------------------------------------- */
+/* ---- Making ---------------------------------------------------------------------------------- */
 
 static bool config_ok(const struct loam_pool_config *c)
 {
@@ -197,7 +197,7 @@ int loam_pool_new(struct loam_pool **out, const struct loam_pool_config *config)
     return 0;
 }
 
-/* ---- Freeing -------------------------------------------------------------------------------------- */
+/* ---- Freeing --------------------------------------------------------------------------------- */
 
 static bool stage_over_locked(const struct loam_pool *p)
 {
@@ -269,7 +269,7 @@ void loam_pool_free(struct loam_pool *p)
     errno = saved; /* of the thread that we are on now */
 }
 
-/* ---- The runtime stops ---------------------------------------------------------------------------- */
+/* ---- The runtime stops ----------------------------------------------------------------------- */
 
 static bool goroutines_run(struct loam_pool *p)
 {
