@@ -220,7 +220,8 @@ typedef int loam_local_key;
 
 /* Makes a key; the destructor (may be NULL) gets each non-NULL value when its goroutine ends.
  *
- * Destructors run on the goroutine, after its function. Errors: -EAGAIN 128 keys are in use. */
+ * Destructors run on the goroutine, after its function: whoever waits for the function only (with
+ * loam_waitgroup_go, loam_group_wait) does not wait for them. Errors: -EAGAIN 128 keys are in use. */
 LOAM_API int loam_local_key_new(loam_local_key *key, void (*destructor)(void *));
 
 /* Gives a key back; values under it are forgotten without their destructor. Errors: -EINVAL no such
