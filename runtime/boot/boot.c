@@ -20,7 +20,7 @@
 
 #include <loam.h>
 
-enum { RUN_FAILED = 125, RUN_STOP_NS = 100000000 };
+enum { RUN_FAILED = 125, RUN_STOP_NS = 500000000 };
 
 static struct mutex life_lock = MUTEX_INIT(stop);
 static int life_pid; /* atomic: the process whose thread took life_lock last */

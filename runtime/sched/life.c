@@ -20,7 +20,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { M0_LEAVE_MS = 100 };
+enum { M0_LEAVE_MS = 500 };
 
 static uint32_t visitors; /* atomic: foreign threads in the scheduler */
 
