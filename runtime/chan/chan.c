@@ -164,14 +164,25 @@ noinline _Noreturn void panic_send_closed(void)
     panic_text("send on closed channel");
 }
 
+/* What a goroutine that waited does when the channel was closed: false, or a panic. */
+static noinline bool woken_by_close(struct loam_hchan *c, void *elem, enum waitreason reason)
+{
+    if (reason == WAIT_chan_send)
+        panic_send_closed();
+    chanzero(c, elem);
+    return false;
+}
+
 /* Waits in q, with the lock held on entry and not on return: true if another goroutine took or gave the
- * element, false if the channel was closed. */
+ * element. Senders and receivers end in this one call of gopark, and their callers in a jump here:
+ * then most returns after a switch are to where the goroutine that left would have returned to, and
+ * predicted. */
 static noinline bool chan_park(struct loam_hchan *c, struct waitq *q, void *elem,
                                enum waitreason reason)
 {
     struct g *gp = getm()->curg;
     if (LOAM_DEBUG_CHECKS && gp == NULL)
-        (void)getg_or_die("a channel operation that parks");
+        throw("a channel operation that parks, not on a goroutine");
     struct sudog sg;
     sg.g = gp;
     sg.elem = elem;
@@ -180,7 +191,9 @@ static noinline bool chan_park(struct loam_hchan *c, struct waitq *q, void *elem
     waitq_put(q, &sg);
     chan_announce_unlock(c);
     gopark(chanparkcommit, c, reason);
-    return sg.success;
+    if (likely(sg.success))
+        return true;
+    return woken_by_close(c, elem, reason);
 }
 
 static always_inline void chan_ready(struct sudog *sg, bool success)
@@ -241,8 +254,8 @@ static noinline void send_locked(struct loam_hchan *c, const void *elem)
     } else if (c->qcount < c->dataqsiz) {
         buf_put(c, elem);
         chan_unlock(c);
-    } else if (unlikely(!chan_park(c, &c->sendq, (void *)(uintptr_t)elem, WAIT_chan_send))) {
-        panic_send_closed();
+    } else {
+        (void)chan_park(c, &c->sendq, (void *)(uintptr_t)elem, WAIT_chan_send);
     }
 }
 
@@ -310,10 +323,9 @@ static noinline bool recv_locked(struct loam_hchan *c, void *elem)
         chan_unlock(c);
         return true;
     }
-    if (unlikely(c->closed))
-        chan_unlock(c);
-    else if (likely(chan_park(c, &c->recvq, elem, WAIT_chan_receive)))
-        return true;
+    if (likely(!c->closed))
+        return chan_park(c, &c->recvq, elem, WAIT_chan_receive);
+    chan_unlock(c);
     chanzero(c, elem);
     return false;
 }

@@ -189,7 +189,7 @@ static always_inline bool chan_drained(const struct loam_hchan *c)
 
 static inline bool chancopy_knows(size_t elemsize)
 {
-    return elemsize == 4 || elemsize == 8 || elemsize == 16;
+    return elemsize == 1 || elemsize == 4 || elemsize == 8 || elemsize == 16;
 }
 
 /* An element that is not bulky: constant sizes become moves. */
@@ -199,8 +199,10 @@ static always_inline void chancopy_fast(const struct loam_hchan *c, void *dst, c
         memcpy(dst, src, 8);
     else if (c->copy == 4)
         memcpy(dst, src, 4);
-    else
+    else if (c->copy == 16)
         memcpy(dst, src, 16);
+    else
+        memcpy(dst, src, 1);
 }
 
 static always_inline void chancopy(const struct loam_hchan *c, void *dst, const void *src)
