@@ -168,9 +168,8 @@ LOAM_API void loam_waitgroup_wait(struct loam_waitgroup *wg);
 
 /* Starts fn(arg) on a goroutine that is waited for until it returns: Go 1.25's WaitGroup.Go.
  *
- * Adds 1, starts it, and counts one down when it returns. A function that calls loam_goexit has to call
- * loam_waitgroup_done itself. If it cannot be started the counter is as before. Errors as
- * of loam_go. */
+ * Adds 1, starts it, and counts one down when it returns or ends by loam_goexit. If it cannot be
+ * started the counter is as before. Errors as of loam_go. */
 LOAM_API int loam_waitgroup_go(struct loam_waitgroup *wg, void (*fn)(void *), void *arg);
 
 /* Go's sync.Once: something that is done once, however many ask for it. */
