@@ -116,12 +116,22 @@ static int skip_runtime(const uintptr_t *pcs, int n, bool first_is_return)
     return outermost >= 0 ? outermost : ours;
 }
 
-/* False: no frame was worth printing. */
-static noinline bool print_stack(struct printer *p, uintptr_t pc, uintptr_t fp, uintptr_t lo,
-                                 uintptr_t hi, bool first_is_return)
+/* What a traceback has shown so far. */
+enum shown { SHOWN_NOTHING, SHOWN_RUNTIME, SHOWN_PROGRAM };
+
+static enum shown whose(const struct symtab_entry *e)
+{
+    bool ours =
+        is_runtime_file(e->file) || (e->function != NULL && strncmp(e->function, "loam_", 5) == 0);
+    return ours ? SHOWN_RUNTIME : SHOWN_PROGRAM;
+}
+
+static noinline enum shown print_stack(struct printer *p, uintptr_t pc, uintptr_t fp, uintptr_t lo,
+                                       uintptr_t hi, bool first_is_return)
 {
     uintptr_t pcs[MAX_FRAMES];
-    int n = 0, printed = 0;
+    int n = 0;
+    enum shown shown = SHOWN_NOTHING;
     bool cut = false;
     pcs[n++] = pc;
     while (arch_frame_ok(fp, lo, hi)) {
@@ -145,23 +155,23 @@ static noinline bool print_stack(struct printer *p, uintptr_t pc, uintptr_t fp, 
             break;
         do {
             print_frame(p, &e, pcs[i]);
-            printed++;
+            shown = whose(&e) > shown ? whose(&e) : shown;
         } while (symtab_outer(&e));
     }
     if (cut)
         pr(p, "...more frames elided...\n");
-    return printed > 0;
+    return shown;
 }
 
-/* The function that a goroutine was started with, in place of frames: it has not run yet, or its last
- * call was a jump into the runtime and left no frame. */
-static void print_start(struct printer *p, const struct g *gp)
+/* The function that a goroutine was started with, where no frame of the program was shown: it has not
+ * run yet, or its last call was a jump into the runtime and left no frame. */
+static void print_start(struct printer *p, const struct g *gp, enum shown shown)
 {
     struct symtab_entry e;
     look_up((uintptr_t)gp->fn, false, &e);
     while (symtab_outer(&e)) /* what it begins with may be inlined */
         ;
-    if (gp->fn != NULL && !is_entry(e.function))
+    if (gp->fn != NULL && !is_entry(e.function) && whose(&e) > shown)
         print_frame(p, &e, (uintptr_t)gp->fn);
 }
 
@@ -239,10 +249,11 @@ static void print_other(struct printer *p, const struct g *gp)
     if (caught) {
         (void)print_stack(p, mp->sig_pc, mp->sig_fp, gp->stack.lo, gp->stack.hi, false);
     } else if (status == G_waiting || status == G_runnable) {
-        if (gp->sched.sp >= gp->stack.lo && gp->sched.sp < gp->stack.hi &&
-            !print_stack(p, arch_gobuf_pc(&gp->sched), arch_gobuf_fp(&gp->sched), gp->stack.lo,
-                         gp->stack.hi, true))
-            print_start(p, gp);
+        enum shown shown = SHOWN_NOTHING;
+        if (gp->sched.sp >= gp->stack.lo && gp->sched.sp < gp->stack.hi)
+            shown = print_stack(p, arch_gobuf_pc(&gp->sched), arch_gobuf_fp(&gp->sched),
+                                gp->stack.lo, gp->stack.hi, true);
+        print_start(p, gp, shown);
     } else {
         pr(p, "\tgoroutine running on other thread; stack unavailable\n");
     }
@@ -252,7 +263,7 @@ static void print_other(struct printer *p, const struct g *gp)
 static void print_embryo(const struct g *embryo, void *p)
 {
     pr(p, "\ngoroutine %lu [runnable]:\n", (unsigned long)embryo->goid);
-    print_start(p, embryo);
+    print_start(p, embryo, SHOWN_NOTHING);
     print_created(p, embryo);
 }
 
