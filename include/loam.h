@@ -189,9 +189,9 @@ LOAM_API int64_t loam_num_goroutine(void);
 /* Runs fn(arg) here while other goroutines go on elsewhere: for any call that may block in the
  * kernel or compute for long without calling the runtime.
  *
- * fn must not call functions of Loam that park, nor loam_yield and loam_goexit; what does not wait
- * is allowed (loam_go, loam_try_send, loam_mutex_unlock, ...). On a foreign thread it just runs
- * fn. */
+ * In fn functions of Loam that park and loam_goexit are fatal errors, loam_sleep blocks the thread
+ * and loam_yield does nothing; what does not wait is allowed (loam_go, loam_try_send,
+ * loam_mutex_unlock, ...). On a foreign thread it just runs fn. */
 LOAM_API void loam_blocking(void (*fn)(void *), void *arg);
 
 /* Begins a stretch in which the calling goroutine may block its thread; see loam_blocking.

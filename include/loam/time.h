@@ -18,7 +18,8 @@ LOAM_BEGIN_DECLS
 /* The monotonic clock, from an arbitrary start; virtual under LOAMDEBUG=dst. From any thread. */
 LOAM_API int64_t loam_now(void);
 
-/* Parks for at least ns; returns at once if ns <= 0. On a foreign thread it blocks the thread. */
+/* Parks for at least ns; returns at once if ns <= 0. On a foreign thread, and inside of
+ * loam_blocking, it blocks the thread. */
 LOAM_API void loam_sleep(int64_t ns);
 
 /* A timer fires once: sends the time on its channel, or starts a function on a goroutine. */
