@@ -69,17 +69,16 @@ static void *thief(void *arg)
     for (int64_t round = 0; round < rounds; round++) {
         meet(&begin);
         for (uint32_t i = draw(&seed) % 60; i > 0; i--) {
-            /* from the owner, and from the other thief */
+            /* From the owner, and from the other thief; only with an empty queue of one's own, as the
+             * scheduler does: what is stolen goes there. */
             struct p *victim = ps[draw(&seed) % (1 + THIEVES)];
-            if (victim == ps[me])
-                continue;
-            struct g *gp = runqsteal(ps[me], victim, draw(&seed) % 4 == 0);
+            bool inherit;
+            struct g *gp = runqget(ps[me], &inherit);
+            if (gp == NULL && victim != ps[me])
+                gp = runqsteal(ps[me], victim, draw(&seed) % 4 == 0);
             if (gp != NULL)
                 take(gp);
             delay(&seed);
-            bool inherit;
-            if (draw(&seed) % 2 && (gp = runqget(ps[me], &inherit)) != NULL)
-                take(gp);
         }
         /* The other may still steal from us; what it takes it has taken when it comes to the end. */
         take_all(ps[me]);
