@@ -366,12 +366,9 @@ def arguments():
     parser.add_argument("--quick", action="store_true", help="3 repetitions, while developing")
     parser.add_argument("--list", action="store_true", help="print the rows and their goals")
     parser.add_argument("--peers-only", action="store_true", help="measure the peers, not Loam; writes no bench.json")
-    parser.add_argument("--only", action="append", default=[], metavar="NAMES", help="the same as NAMES, for make")
-    parser.add_argument(
-        "--builddir", "--build", type=pathlib.Path, default=HERE.parent / "build", help="default: build"
-    )
+    parser.add_argument("--builddir", type=pathlib.Path, default=HERE.parent / "build", help="default: build")
     options = parser.parse_args()
-    options.names = [n for word in options.names + options.only for n in re.split(r"[,\s]+", word) if n]
+    options.names = [n for word in options.names for n in re.split(r"[,\s]+", word) if n]
     options.reps = 3 if options.quick else options.reps
     if options.reps < 1:
         parser.error("--reps must be 1 or more")
