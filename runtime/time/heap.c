@@ -208,7 +208,7 @@ static always_inline void drop_first(struct theap *h)
         sift_to_bottom(h, last);
 }
 
-static noinline void theap_compact(struct theap *h)
+noinline void theap_compact(struct theap *h)
 {
     /* The living keep their order, which is nearly sorted and stays so; the dead end up behind. */
     uint32_t to = 0;

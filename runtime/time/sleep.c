@@ -14,11 +14,19 @@ int64_t loam_now(void)
     return nanotime();
 }
 
-static bool sleep_publish(struct g *gp, void *when)
+struct sleep {
+    int64_t when;
+    bool asleep; /* false: there was no memory */
+};
+
+static bool sleep_publish(struct g *gp, void *arg)
 {
-    /* `when` lies on gp's stack: read before gp may be resumed */
-    timers_insert_g(timers_here(), gp, *(const int64_t *)when);
-    return true;
+    struct sleep *s = arg; /* on gp's stack: not to be touched once gp may be resumed */
+    s->asleep = true;
+    if (timers_insert_g(timers_here(), gp, s->when))
+        return true;
+    s->asleep = false;
+    return false;
 }
 
 /* On a thread that runs no goroutine now: by the clock of the system, also in seeded runs. */
@@ -43,7 +51,12 @@ void loam_sleep(int64_t ns)
         thread_sleep(ns);
         return;
     }
-    int64_t when = when_after(ns);
+    struct sleep s = {.when = when_after(ns)};
     preempt_point(mp);
-    gopark(sleep_publish, &when, WAIT_sleep);
+    for (;;) {
+        gopark(sleep_publish, &s, WAIT_sleep);
+        if (likely(s.asleep) || nanotime() >= s.when)
+            return;
+        gosched(); /* a sleep cannot fail: it is awake meanwhile */
+    }
 }

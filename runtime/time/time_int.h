@@ -52,6 +52,8 @@ void theap_strike(struct theap *h, uint32_t slot);
 uintptr_t theap_pop(struct theap *h);
 /* Gives the first entry a later time; it keeps its slot. */
 void theap_postpone_first(struct theap *h, int64_t when, uint32_t tie);
+/* Drops what was struck out. */
+void theap_compact(struct theap *h);
 /* Dies if an invariant is broken. */
 void theap_verify(const struct theap *h);
 
@@ -120,10 +122,10 @@ struct timers *timers_here(void);
 bool timer_insert(struct timers *ts, struct loam_timer *t, int64_t when);
 /* Takes it out of the heap it is in; false: it is in none. */
 bool timer_remove(struct loam_timer *t);
-/* Sets it anew in ts, if it is there; false: it is not. Dies without memory. */
+/* Sets it anew in ts, if it is there; false: it is not. */
 bool timer_update(struct timers *ts, struct loam_timer *t, int64_t when);
-/* Puts a parked goroutine to sleep. */
-void timers_insert_g(struct timers *ts, struct g *gp, int64_t when);
+/* Puts a parked goroutine to sleep. False: no memory. */
+bool timers_insert_g(struct timers *ts, struct g *gp, int64_t when);
 
 /* ---- One timer (timer.c) ------------------------------------------------------------------------ */
 

@@ -137,16 +137,20 @@ static inline void dispose(struct garbage *old)
         os_mem_unmap(old->block, old->size);
 }
 
-static noinline bool grow(struct timers *ts, struct garbage *old)
+/* A full heap: drops what was struck out if that is a quarter or all that can be done. */
+static noinline bool make_room(struct timers *ts, struct garbage *old)
 {
-    uint32_t cap = ts->heap.cap;
-    return cap < UINT32_C(1) << 30 &&
-           theap_resize(&ts->heap, cap * 2, slot_moved, &old->block, &old->size);
+    struct theap *h = &ts->heap;
+    bool grown = h->dead <= h->n / 4 && h->cap < UINT32_C(1) << 30 &&
+                 theap_resize(h, h->cap * 2, slot_moved, &old->block, &old->size);
+    if (!grown && h->dead != 0)
+        theap_compact(h);
+    return h->n < h->cap;
 }
 
 static always_inline bool has_room(struct timers *ts, struct garbage *old)
 {
-    return likely(ts->heap.n < ts->heap.cap) || grow(ts, old);
+    return likely(ts->heap.n < ts->heap.cap) || make_room(ts, old);
 }
 
 /* After a removal. At an eighth, to a quarter of the size, which is then half full: this is rare. */
@@ -191,12 +195,14 @@ bool timer_insert(struct timers *ts, struct loam_timer *t, int64_t when)
     return true;
 }
 
-void timers_insert_g(struct timers *ts, struct g *gp, int64_t when)
+bool timers_insert_g(struct timers *ts, struct g *gp, int64_t when)
 {
     struct garbage old = {0};
     lock(&ts->lock);
-    if (unlikely(!has_room(ts, &old)))
-        throwf("out of memory: no room for %u sleeping goroutines", ts->heap.n);
+    if (unlikely(!has_room(ts, &old))) {
+        unlock(&ts->lock);
+        return false;
+    }
     theap_push(&ts->heap, when, next_tie(ts), (uintptr_t)gp | IS_G);
     bool earliest = publish(ts);
     verify(ts);
@@ -205,6 +211,7 @@ void timers_insert_g(struct timers *ts, struct g *gp, int64_t when)
     if (unlikely(earliest))
         wake_for_timer(when);
     dispose(&old);
+    return true;
 }
 
 bool timer_remove(struct loam_timer *t)
@@ -241,8 +248,7 @@ bool timer_update(struct timers *ts, struct loam_timer *t, int64_t when)
         return false;
     }
     theap_strike(&ts->heap, t->slot);
-    if (unlikely(!has_room(ts, &old)))
-        throwf("out of memory: no room for %u timers", ts->heap.n);
+    (void)has_room(ts, &old); /* it has: what was struck out can be dropped */
     t->slot = theap_push(&ts->heap, when, next_tie(ts), (uintptr_t)t);
     bool earlier = publish(ts);
     verify(ts);
@@ -299,7 +305,7 @@ static always_inline bool take(struct timers *ts, int64_t now, bool move, struct
 static always_inline bool is_due(const struct timers *ts, int64_t now)
 {
     int64_t when = first_when(ts);
-    return when != 0 && when <= now && when != WHEN_NEVER;
+    return when != 0 && when <= now;
 }
 
 /* How many timers to fire now: as many as the P at hand lets run ahead of others, at least one. The
@@ -386,12 +392,17 @@ static void spares_free(struct timers *ts)
     }
 }
 
+static _Noreturn void throw_no_room(const struct timers *to)
+{
+    throwf("out of memory: no room for the timers of a P that goes, beside %u", to->heap.n);
+}
+
 /* Moves a claimed timer. Threads without a P may be at it too, though the world is stopped. */
 static void move_timer(struct loam_timer *t, uint32_t seq, int64_t when, struct timers *to)
 {
     lock(&t->lock);
     if (load_relaxed(&t->seq) == seq && !timer_insert(to, t, when))
-        throwf("out of memory: no room for %u timers of a P that was given up", to->heap.n);
+        throw_no_room(to);
     unlock(&t->lock);
     timer_unclaim(t);
 }
@@ -417,8 +428,8 @@ static void empty(struct timers *ts, struct timers *to)
             move_timer((struct loam_timer *)due.ref, due.seq, when, to);
         else if ((due.ref & IS_G) == 0)
             timer_unclaim((struct loam_timer *)due.ref);
-        else if (to != NULL)
-            timers_insert_g(to, (struct g *)(due.ref & ~(uintptr_t)IS_G), when);
+        else if (to != NULL && !timers_insert_g(to, (struct g *)(due.ref & ~(uintptr_t)IS_G), when))
+            throw_no_room(to);
     }
 }
 

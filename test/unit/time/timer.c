@@ -2,6 +2,10 @@
  * when, functions, limits, foreign threads. */
 #include "timetest.h"
 
+#include <errno.h>
+#include <malloc.h>
+#include <sys/resource.h>
+
 enum { SHORT = 200000 /* ns until a timer that shall fire */ };
 #define LONG (INT64_C(3600) * LOAM_SECOND)
 
@@ -85,6 +89,18 @@ static void made_of_a_freed_one(void)
         (void)loam_recv(loam_timer_chan(t));
         loam_timer_free(t);
     }
+}
+
+/* Fired ones too are given back, by whoever is the last to know them. */
+static void no_leak(void)
+{
+    size_t before = 0;
+    for (int i = 0; i < 1100; i++) {
+        if (i == 100)
+            before = mallinfo2().uordblks;
+        loam_timer_free(timer_in(i % 2 ? SENT : RECEIVED));
+    }
+    CHECK(mallinfo2().uordblks <= before + 32768); /* one word each, and a bit */
 }
 
 /* ---- When ---------------------------------------------------------------------------------------- */
@@ -249,6 +265,63 @@ static void functions_on_their_own_timer(void)
     loam_timer_free(self);
 }
 
+static loam_chan(int) gate;
+
+static void hold_a_stack(void *arg)
+{
+    (void)arg;
+    (void)loam_recv(gate);
+    int64_t begin = loam_now();
+    loam_sleep(3 * LOAM_MILLISECOND);
+    CHECK(loam_now() >= begin + 3 * LOAM_MILLISECOND);
+    add(&ended, 1);
+}
+
+static void limit_memory(struct rlimit *former)
+{
+    CHECK_EQ(getrlimit(RLIMIT_AS, former), 0);
+    struct rlimit tight = *former;
+    tight.rlim_cur = 1 << 20; /* what is there stays, nothing comes to it */
+    CHECK_EQ(setrlimit(RLIMIT_AS, &tight), 0);
+}
+
+/* While no goroutine is to be had the function waits; it can still be stopped. And more goroutines
+ * sleep than the heap has room for. */
+static void no_memory(void)
+{
+    /* sanitizers need address space; in virtual time retries are endless; with more Ps the scheduler
+     * may want a thread */
+    if (SANITIZED || seeded() || loam_gomaxprocs(0) > 1)
+        return;
+    runs = ended = 0;
+    gate = loam_chan_make(int, 0);
+    struct loam_timer *t = loam_after_func(LONG, count_run, &runs);
+    struct loam_timer *u = loam_after_func(LONG, count_run, &runs);
+    struct rlimit former;
+    limit_memory(&former);
+    int holders = 0, err;
+    while ((err = loam_go(hold_a_stack, NULL)) == 0)
+        holders++;
+    CHECK_EQ(err, -ENOMEM);
+    loam_timer_reset(t, SHORT);
+    loam_timer_reset(u, SHORT);
+    loam_sleep(5 * LOAM_MILLISECOND);
+    CHECK_EQ(get(&runs), 0);
+    CHECK(loam_timer_stop(u));
+    CHECK_EQ(setrlimit(RLIMIT_AS, &former), 0);
+    wait_runs(1);
+    CHECK(!loam_timer_stop(t));
+    limit_memory(&former);
+    loam_close(gate);
+    while (get(&ended) < holders)
+        loam_sleep(SHORT);
+    CHECK_EQ(setrlimit(RLIMIT_AS, &former), 0);
+    CHECK_EQ(get(&runs), 1);
+    loam_timer_free(t);
+    loam_timer_free(u);
+    loam_chan_free(gate);
+}
+
 /* ---- Threads that run no goroutine ------------------------------------------------------------------- */
 
 static void *on_thread(void *arg)
@@ -312,6 +385,7 @@ static const struct test tests[] = {
     {"reset again and again", reset_again_and_again},
     {"free", free_in_each_state},
     {"made of a freed one", made_of_a_freed_one},
+    {"no leak", no_leak},
     {"sleep", sleeps_long_enough},
     {"no time", no_time},
     {"never", never},
@@ -319,6 +393,7 @@ static const struct test tests[] = {
     {"select", selected},
     {"functions", functions},
     {"functions on their own timer", functions_on_their_own_timer},
+    {"no memory", no_memory},
     {"foreign thread", foreign_thread},
     {"blocking call", blocking_call},
     {NULL, NULL},
