@@ -4,7 +4,8 @@
 #ifndef BASE_ATOMIC_H
 #define BASE_ATOMIC_H
 
-#if LOAM_TSAN
+/* ATOMIC_QUIET: a folder whose atomics order no user's data but by edges that it announces itself. */
+#if LOAM_TSAN && !defined(ATOMIC_QUIET)
 #include "base/atomic_tsan.h"
 #else
 #define atomic_load_(p, order) __atomic_load_n((p), __ATOMIC_##order)

@@ -379,6 +379,17 @@ static int whole_g(struct p *pp, size_t stack_size, struct g **out)
     return gp != NULL ? 0 : malg(stack_size, out);
 }
 
+static void copy_args(char *to, const char *from, size_t size)
+{
+#if LOAM_TSAN
+    /* memcpy would be a write of the creator's, racing with the stack's former goroutine */
+    for (volatile char *v = to; size > 0; size--)
+        *v++ = *from++;
+#else
+    memcpy(to, from, size);
+#endif
+}
+
 static always_inline void enqueue_new(struct p *pp, struct g *gp)
 {
     traceev(EV_GoCreate, trace_clock(), gp->goid, gp->parent);
@@ -443,7 +454,7 @@ static always_inline int newproc_alive(struct m *mp, void (*fn)(void *), void *a
     uintptr_t top = gp->stack.hi;
     if (copy != NULL) {
         top = align_down(top - copy_size, 16);
-        memcpy((void *)top, copy, copy_size);
+        copy_args((char *)top, copy, copy_size);
         arg = (void *)top;
     }
     arch_prepare(&gp->sched, top, goroutine_entry);

@@ -179,6 +179,7 @@ static bool park_unlock(struct g *gp, void *l)
 
 void goparkunlock(struct mutex *l, enum waitreason reason)
 {
+    sanitizer_release(l); /* the hook's unlock is not announced: it runs beside another goroutine */
     gopark(park_unlock, l, reason);
 }
 
