@@ -221,11 +221,14 @@ int sched_run_main(int (*fn)(int, char **), int argc, char **argv, int *result)
     int err = newproc_main(fn, argc, argv);
     sched.main_started = true;
     if (err == 0) {
+        if (sched.main_g != NULL)
+            execute(mp, sched.main_g, false);
         schedule(mp);
         *result = main_result;
     } else if (mp->p != NULL) {
         handoffp(releasep(mp)); /* a stop waits for every P */
     }
+    sanitizer_acquire(&main_result);
     m_end(mp, false);
     lock(&sched.lock);
     sched.mcount--;

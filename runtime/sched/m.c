@@ -16,8 +16,36 @@
 
 static void mstart(void *arg);
 
+/* An M whose thread has left, as good as new; NULL: none. Its counters go on. */
+static struct m *m_again(void)
+{
+    lock(&sched.lock);
+    struct m *mp = sched.mdead;
+    if (mp != NULL) {
+        sched.mdead = mp->schedlink;
+        sched.mcount++;
+    }
+    unlock(&sched.lock);
+    if (mp == NULL)
+        return NULL;
+    os_thread_join(mp->handle); /* it has nothing left to do but to end */
+    mp->handle = 0;
+    mp->schedlink = NULL;
+    mp->hook_g = NULL;
+    mp->nextp = mp->oldp = NULL;
+    mp->lockedg = NULL;
+    mp->spinning = mp->blocked = mp->incall = mp->idlelocked = false;
+    store_relaxed(&mp->sig_caught, 0);
+    store_relaxed(&mp->leave, 0);
+    noteclear(&mp->park);
+    return mp;
+}
+
 struct m *m_new(void)
 {
+    struct m *again = m_again();
+    if (again != NULL)
+        return again;
     /* In a forked child the thread that called fork finds its M empty, itself on no goroutine. */
     struct m *mp = os_mem_map_wiped_on_fork(sizeof *mp);
     if (mp == NULL)
@@ -73,9 +101,10 @@ static void m_retire(struct m *mp)
 {
     lock(&sched.lock);
     sched.mcount--;
+    mp->schedlink = sched.mdead; /* m_new joins its thread and takes it again */
+    sched.mdead = mp;
     checkdead_locked();
     unlock(&sched.lock);
-    (void)mp; /* stays on allm, joined and freed at shutdown */
 }
 
 static void mstart(void *arg)

@@ -10,7 +10,7 @@
  * batch of goroutines that run one after the other uses one warm stack, not a cold one each. A
  * embryo is made only while the P has a dead G in reserve for each (embryos_pending < gfree_n):
  * otherwise newproc takes a stack at once, so that "no stack to be had" is an error of the call that
- * asked for a goroutine. Reserves are per P, embryos may be stolen: gbegin then takes a stack wherever
+ * asked for a goroutine. Reserves are per P and, since embryos may be stolen, about right: gbegin then takes a stack wherever
  * one is, and as a last resort waits for one.
  *
  * allg lists every G ever made, dead ones too; it only grows until shutdown, so readers need no lock.
@@ -229,10 +229,11 @@ void each_embryo(void (*fn)(const struct g *embryo, void *arg), void *arg)
 }
 
 /* An embryo gets its stack: in real memory no G can be had, so this waits for one to end. */
+static uint32_t stack_waits; /* atomic: waits in a row, of all Ms */
+
 static noinline void no_stack(struct g *embryo)
 {
-    static uint32_t tries; /* atomic */
-    if (add_relaxed(&tries, 1) > 5000)
+    if (add_relaxed(&stack_waits, 1) > 5000)
         throwf("no stack for goroutine %lu: %s", (unsigned long)embryo->goid, error_noted());
     lock(&sched.lock);
     globrunqput_locked(embryo);
@@ -264,7 +265,10 @@ struct g *gbegin(struct m *mp, struct g *embryo, bool may_map)
     /* one goroutine goes on in another place: no transition. release as in casgstatus */
     store_release(&gp->status, G_runnable);
     store_release(&embryo->status, G_dead);
-    pp->embryos_pending--;
+    if (likely(pp->embryos_pending > 0)) /* it may come from another P */
+        pp->embryos_pending--;
+    if (unlikely(load_relaxed(&stack_waits) != 0))
+        store_relaxed(&stack_waits, 0);
     embryo_put(pp, embryo);
     return gp;
 }
@@ -392,6 +396,14 @@ static void copy_args(char *to, const char *from, size_t size)
 
 static always_inline void enqueue_new(struct p *pp, struct g *gp)
 {
+    if (unlikely(!sched.main_started && pp != NULL)) {
+        /* the main goroutine: M0 runs it itself, no queue shows it to a thief */
+        traceev(EV_GoCreate, trace_clock(), gp->goid, gp->parent);
+        casgstatus(gp, G_dead, G_runnable);
+        count_owner(&pp->created, 1);
+        sched.main_g = gp;
+        return;
+    }
     traceev(EV_GoCreate, trace_clock(), gp->goid, gp->parent);
     casgstatus(gp, G_dead, G_runnable);
     sanitizer_release(gp);
@@ -576,6 +588,7 @@ static void main_entry(void *p)
 {
     struct main_args *a = p;
     main_result = a->fn(a->argc, a->argv);
+    sanitizer_release(&main_result); /* the caller of loam_run goes on after this */
     struct m *mp = getm();
     struct g *gp = mp->curg;
     if (gp->locals != NULL) {

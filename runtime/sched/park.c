@@ -70,7 +70,9 @@ void after_switch(void)
     struct g *prev = mp->hook_g;
     if (prev != NULL) {
         mp->hook_g = NULL;
+        sanitizer_hook_begin();
         mp->hook(mp, prev);
+        sanitizer_hook_end();
     }
 }
 
@@ -125,9 +127,9 @@ void goexit_switch(struct m *mp, struct g *gp, void (*hook)(struct m *, struct g
 /* On g0: runs gp until it switches back here, then does what it left to do. */
 void execute(struct m *mp, struct g *gp, bool inherit_time)
 {
-    /* A request for the former goroutine's slice is granted by being here. Not cleared, it would send
+    /* A request for the former goroutine's slice is granted by a new slice. Not cleared, it would send
      * every later yield and park of this thread over g0. */
-    if (unlikely((load_relaxed(&mp->preempt) & PREEMPT_SLICE) != 0))
+    if (unlikely((load_relaxed(&mp->preempt) & PREEMPT_SLICE) != 0) && !inherit_time)
         and_relaxed(&mp->preempt, ~(uint32_t)PREEMPT_SLICE);
     traceev(EV_GoStart, trace_clock(), gp->goid, ++gp->traceseq);
     start_running(mp, gp, inherit_time);

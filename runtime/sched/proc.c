@@ -60,8 +60,10 @@ bool timers_due(struct p *pp)
     uint64_t ticks = arch_ticks();
     if (ticks - pp->clock_ticks < TICKS_BETWEEN_CLOCKS)
         return false;
-    pp->clock_ticks = ticks;
-    return when <= nanotime();
+    bool due = when <= nanotime();
+    if (!due) /* else whoever asks next, to act on it, shall see it too */
+        pp->clock_ticks = ticks;
+    return due;
 }
 
 /* ---- Spinning -------------------------------------------------------------------------------- */

@@ -17,8 +17,9 @@
  * findRunnable): in the single order of these operations either the waker sees the sleeper or the
  * sleeper sees the work.
  *
- * A goroutine kicked out of runnext into the ring needs no seqcst store of its own: runnext holds
- * another one at that moment, which the exchange published, and whoever takes that is awake.
+ * A goroutine kicked out of runnext into the ring needs no seqcst store of its own: it is in the ring
+ * before runnext, which the exchange published, is taken again, by the owner too, with release; so a
+ * sleeper that finds runnext empty sees the ring as it was before.
  *
  * Rejected: a Chase-Lev deque (LIFO for the owner): Go programs expect FIFO fairness. */
 #include "sched/sched_int.h"
@@ -172,7 +173,7 @@ struct g *runqget(struct p *pp, bool *inherit_time)
         if (alone)
             store_relaxed(&pp->runnext, NULL);
         else
-            ours = cas_acquire(&pp->runnext, gp, NULL);
+            ours = cas_acqrel(&pp->runnext, gp, NULL); /* release: (3), see the head */
         if (ours) {
             *inherit_time = true;
             return gp;
@@ -189,7 +190,13 @@ struct g *runqget(struct p *pp, bool *inherit_time)
     }
     pp->ahead_streak = 0;
     gp = ring_get(&pp->runq, alone);
-    return likely(gp != NULL) ? gp : ring_get(&pp->ahead, alone);
+    if (likely(gp != NULL))
+        return gp;
+    gp = ring_get(&pp->ahead, alone);
+    if (gp == NULL)
+        pp->embryos_pending =
+            0; /* what was made here and is not here any more, others have begun */
+    return gp;
 }
 
 uint32_t runqlen(struct p *pp)

@@ -107,6 +107,31 @@ static inline void sanitizer_g0_new(struct g *g0)
 #endif
 }
 
+/* Around a hook of a switch: what it touches for the goroutine that left is no access of the one on
+ * whose stack it runs. */
+#if LOAM_TSAN
+void AnnotateIgnoreWritesBegin(const char *file, int line);
+void AnnotateIgnoreWritesEnd(const char *file, int line);
+void AnnotateIgnoreReadsBegin(const char *file, int line);
+void AnnotateIgnoreReadsEnd(const char *file, int line);
+#endif
+
+static always_inline void sanitizer_hook_begin(void)
+{
+#if LOAM_TSAN
+    AnnotateIgnoreWritesBegin(__FILE__, __LINE__);
+    AnnotateIgnoreReadsBegin(__FILE__, __LINE__);
+#endif
+}
+
+static always_inline void sanitizer_hook_end(void)
+{
+#if LOAM_TSAN
+    AnnotateIgnoreReadsEnd(__FILE__, __LINE__);
+    AnnotateIgnoreWritesEnd(__FILE__, __LINE__);
+#endif
+}
+
 /* Edges that a sanitizer cannot see: a goroutine's start happens after its creation, everything
  * that follows a stop of the world happens after what others did before it. */
 static inline void sanitizer_release(void *p)

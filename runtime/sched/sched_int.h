@@ -34,7 +34,7 @@ struct schedt {
     struct g *gfree_odd; /* dead Gs with others */
     struct g *embryos;   /* unused embryos; a look without the lock is relaxed */
     int32_t stopwait;    /* Ps that still have to stop */
-    struct m *mdead;     /* Ms whose threads ended or are ending: joined at stop */
+    struct m *mdead; /* Ms whose threads ended or are ending: joined when taken again, or at stop */
 
     /* ---- atomic ---- */
     uint32_t npidle __attribute__((aligned(cacheline))); /* written under sched.lock */
@@ -62,6 +62,7 @@ struct schedt {
 
     /* ---- const after init ---- */
     bool main_started; /* false while the main goroutine must not be stolen from M0 */
+    struct g *main_g;  /* M0, between making it and running it */
     bool run_mode;     /* by loam_run: the end of main and deadlock end the process */
     struct m *m0;      /* the caller of loam_run */
     size_t stack_size;

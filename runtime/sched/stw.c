@@ -30,8 +30,9 @@ void preempt_all(void)
 static bool take_turn(int64_t deadline)
 {
     while (!cas_acquire(&sched.stw_busy, 0, 1)) { /* acquire: the former stop is over */
-        if (getg() != NULL) {
-            gosched(); /* and be stopped */
+        struct m *mp = getm();
+        if (mp != NULL && mp->p != NULL) { /* not so within loam_blocking */
+            gosched();                     /* and be stopped */
             continue;
         }
         if (!sched_alive() || (deadline != INT64_MAX && os_nanotime() >= deadline))
