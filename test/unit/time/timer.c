@@ -209,7 +209,7 @@ static struct loam_timer *self;
 
 static void count_run(void *arg)
 {
-    runner = loam_goid();
+    put(&runner, loam_goid());
     loam_sleep(1); /* it is a goroutine of its own */
     add((int *)arg, 1);
 }
@@ -226,7 +226,7 @@ static void functions(void)
     struct loam_timer *t = loam_after_func(SHORT, count_run, &runs);
     CHECK(loam_timer_chan(t) == NULL);
     wait_runs(1);
-    CHECK(runner != loam_goid() && runner != 0);
+    CHECK(get(&runner) != loam_goid() && get(&runner) != 0);
     CHECK(!loam_timer_stop(t));
     CHECK(!loam_timer_reset(t, SHORT));
     wait_runs(2);

@@ -46,15 +46,15 @@ static inline bool seeded(void)
     return v != NULL && strstr(v, "dst=") != NULL;
 }
 
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+#if defined(__SANITIZE_ADDRESS__)
 #define SANITIZED 1
 #elif defined(__has_feature)
-#if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer)
+#if __has_feature(address_sanitizer)
 #define SANITIZED 1
 #endif
 #endif
 #ifndef SANITIZED
-#define SANITIZED 0
+#define SANITIZED LOAM_TSAN
 #endif
 
 /* How often to repeat what is repeated n times in a release build: at least once. There are many
