@@ -182,7 +182,7 @@ static noinline bool chan_park(struct loam_hchan *c, struct waitq *q, void *elem
 {
     struct g *gp = getm()->curg;
     if (LOAM_DEBUG_CHECKS && gp == NULL)
-        throw("a channel operation that parks, not on a goroutine");
+        (void)getg_or_die("a channel operation that parks");
     struct sudog sg;
     sg.g = gp;
     sg.elem = elem;
