@@ -31,10 +31,14 @@ struct loam_timer;
 LOAM_API struct loam_timer *loam_timer_new(int64_t ns);
 
 /* Makes a timer that starts fn(arg) on a goroutine of its own after ns: Go's time.AfterFunc. It has
- * no channel. NULL: no memory. NULL fn is a panic. */
+ * no channel. NULL: no memory. NULL fn is Go's fatal error "go of nil func value". When no goroutine
+ * can be started fn waits until one can. */
 LOAM_API struct loam_timer *loam_after_func(int64_t ns, void (*fn)(void *), void *arg);
 
-/* The timer's channel, owned by the timer; NULL for one of loam_after_func. */
+/* The timer's channel, owned by the timer; NULL for one of loam_after_func.
+ *
+ * It holds one value, which loam_len shows from when the timer fires until it is received or taken
+ * back by stop or reset. (In Go, where the value is sent when somebody looks, len and cap are 0.) */
 LOAM_API loam_chan(int64_t) loam_timer_chan(struct loam_timer *t);
 
 /* Stops a timer: true if that kept it from firing (for one with a channel: also if the value was sent
