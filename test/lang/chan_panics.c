@@ -252,7 +252,11 @@ int main(int argc, char **argv)
 {
     if (argc == 2)
         return loam_run(run, argc, argv);
-    for (int i = 0; i < CASES; i++)
+    for (int i = 0; i < CASES; i++) {
+        /* TSan has a thread of its own, which might wake a goroutine for all that the runtime knows */
+        if (LOAM_TSAN && strcmp(cases[i].begins, DEADLOCK) == 0)
+            continue;
         judge(argv[0], i);
+    }
     return 0;
 }
