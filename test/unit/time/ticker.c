@@ -22,7 +22,7 @@ static void no_drift(void)
 {
     int64_t begin = loam_now();
     struct loam_ticker *t = loam_ticker_new(PERIOD);
-    wait_ticks(t, begin, 1, seeded() ? 500 : 25); /* a microsecond lost at each is too much */
+    wait_ticks(t, begin, 1, seeded() ? 3000 : 25); /* 10 ns lost at each are too many */
     loam_ticker_free(t);
 }
 
