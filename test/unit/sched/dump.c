@@ -164,7 +164,7 @@ static void states(void)
         "parked_deep",          "[sleep]:\n",
         "parked_in_sleep",      "[sync.WaitGroup.Wait]:\n",
         "parked_in_group",      "[select (no cases), locked to thread]:\n",
-        "wired_and_parked",     "\"the named one\" [select (no cases)]\n",
+        "wired_and_parked",     "\"the named one\" [select (no cases)]",
         "labelled_and_parked",  "[running]:\n",
         "runs_for_ever",        "[syscall]:\n",
         "calls_blocking",       "starts_and_runs",
