@@ -91,7 +91,7 @@ struct timers {
 
 enum timer_kind { TIMER_CHAN, TIMER_FUNC, TIMER_TICKER };
 
-/* A timer, a ticker. 64 bytes. Who may touch what is explained in timers.c. */
+/* A timer, a ticker. Who may touch what is explained in timers.c. */
 struct loam_timer {
     struct timers *ts; /* atomic: whose heap it is in, or NULL */
     struct mutex lock; /* insertion, delivery, and stops that do not find it in a heap */
@@ -100,14 +100,18 @@ struct loam_timer {
     uint32_t claims;   /* atomic: CLAIM for each firing under way, plus DEAD */
     uint8_t kind;      /* const */
     bool armed;        /* set to fire, and neither fired nor stopped; see timers.c */
-    int64_t period;    /* ticker. ts->lock and lock for writing */
     union {
-        struct loam_hchan *chan; /* const */
-        void (*fn)(void *);      /* const */
+        struct loam_hchan *chan; /* const: not TIMER_FUNC */
+        void (*fn)(void *);      /* const: TIMER_FUNC */
     };
-    void *arg;                /* const */
+    union {
+        void *arg; /* const: TIMER_FUNC */
+        int64_t
+            period; /* TIMER_TICKER. Written with lock held while in no heap, read under ts->lock */
+    };
     struct loam_timer *spare; /* link of the owner P's list of freed ones */
 };
+_Static_assert(sizeof(struct loam_timer) <= 56, "with malloc's word a cache line");
 
 enum { DEAD = 1, CLAIM = 2 };
 
