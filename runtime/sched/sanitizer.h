@@ -23,6 +23,7 @@
 #include <sanitizer/common_interface_defs.h>
 #endif
 #if LOAM_TSAN
+#include <link.h>
 #include <sanitizer/tsan_interface.h>
 #endif
 #if __has_include(<valgrind/valgrind.h>)
@@ -99,11 +100,32 @@ static inline void sanitizer_g_free(struct g *gp)
 #endif
 }
 
+#if LOAM_TSAN
+void AnnotateBenignRaceSized(const char *file, int line, const volatile void *mem, size_t size,
+                             const char *why);
+
+static inline int sanitizer_thread_locals(struct dl_phdr_info *info, size_t size, void *arg)
+{
+    (void)size;
+    (void)arg;
+    for (int i = 0; info->dlpi_tls_data != NULL && i < info->dlpi_phnum; i++)
+        if (info->dlpi_phdr[i].p_type == PT_TLS)
+            AnnotateBenignRaceSized(__FILE__, __LINE__, info->dlpi_tls_data,
+                                    info->dlpi_phdr[i].p_memsz, "of a thread");
+    return 0;
+}
+#endif
+
+/* On a thread of the runtime, before it runs goroutines. */
 static inline void sanitizer_g0_new(struct g *g0)
 {
     (void)g0;
 #if LOAM_TSAN
     g0->fiber = __tsan_get_current_fiber();
+    /* Goroutines that use errno, or another variable of the thread that they are on, one after the
+     * other, do not race: the thread orders them. To TSan they are threads that nothing orders. Of
+     * gcc's, those from 13 on ignore this. */
+    (void)dl_iterate_phdr(sanitizer_thread_locals, NULL);
 #endif
 }
 

@@ -41,8 +41,10 @@ void *os_mem_map(size_t size, const char *name)
 void os_mem_unmap(void *p, size_t size)
 {
     int saved = errno;
+    /* Whole pages, as the kernel does: TSan forgets what was written to them, and of the last one
+     * only so. */
     if (p != NULL)
-        (void)munmap(p, size);
+        (void)munmap(p, align_up(size, (size_t)getpagesize()));
     errno = saved;
 }
 
