@@ -75,11 +75,11 @@ uint64_t code_operand(const struct code *c, const cs_insn *i)
     return 0;
 }
 
-/* arch_switch pushes, exchanges the stack pointer, pops, jumps to what it popped last: the pops
- * behind the load of rsp name the words. */
+/* arch_switch pushes, exchanges the stack pointer, pops, returns: the pops behind the load of rsp name
+ * the words, the last of which ret pops. */
 struct pops {
     const struct code *code;
-    bool switched, jumped;
+    bool switched, returned;
     const char **names;
     uint64_t *addresses;
     size_t n, max;
@@ -89,23 +89,24 @@ static void look(const cs_insn *i, void *arg)
 {
     struct pops *p = arg;
     const cs_x86 *x = &i->detail->x86;
-    if (p->jumped)
+    if (p->returned || p->n == p->max)
         return;
     if (i->id == X86_INS_MOV && x->operands[0].type == X86_OP_REG &&
         x->operands[0].reg == X86_REG_RSP)
         p->switched = true;
-    else if (p->switched && i->id == X86_INS_POP && p->n < p->max) {
+    else if (p->switched && (i->id == X86_INS_POP || i->id == X86_INS_RET)) {
+        p->returned = i->id == X86_INS_RET;
         p->addresses[p->n] = i->address;
-        p->names[p->n++] = cs_reg_name(code_handle(p->code), x->operands[0].reg);
-    } else if (p->switched && i->id == X86_INS_JMP)
-        p->jumped = true;
+        p->names[p->n++] =
+            p->returned ? "rip" : cs_reg_name(code_handle(p->code), x->operands[0].reg);
+    }
 }
 
 size_t code_saved_words(struct code *c, struct extent arch_switch, const char *names[],
                         uint64_t addresses[], size_t n)
 {
     struct pops p = {.code = c, .names = names, .addresses = addresses, .max = n};
-    if (!code_each(c, arch_switch, look, &p) || !p.jumped)
+    if (!code_each(c, arch_switch, look, &p) || !p.returned)
         return 0;
     return p.n;
 }

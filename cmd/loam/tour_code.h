@@ -47,7 +47,7 @@ uint64_t code_target(const struct code *c, const cs_insn *i, bool *is_call);
 /* The address that an operand of the instruction names; 0: none. */
 uint64_t code_operand(const struct code *c, const cs_insn *i);
 /* What the switch loads from the stack that it goes to: the names of the registers, in the order of
- * the words from the saved stack pointer on, the last one being what it jumps to; and the
+ * the words from the saved stack pointer on, the last one being where it goes on; and the
  * instructions that do it. Returns how many words; 0: not understood. */
 size_t code_saved_words(struct code *c, struct extent arch_switch, const char *names[],
                         uint64_t addresses[], size_t n);
