@@ -74,8 +74,19 @@ static void free_all(void)
     os_fork_guard(false);
 }
 
+/* Taken over the start itself, which lasts long enough: good to a few percent, which will do. */
+static uint64_t measure_ticks(uint64_t ticks, int64_t ns)
+{
+    ticks = arch_ticks() - ticks;
+    ns = os_nanotime() - ns;
+    uint64_t per_us = ns > 0 ? ticks * 1000 / (uint64_t)ns : 0;
+    return per_us > 0 ? per_us : 1;
+}
+
 int sched_start(const struct life_config *config)
 {
+    uint64_t ticks = arch_ticks();
+    int64_t now = os_nanotime();
     memset(&sched, 0, sizeof sched);
     sched.lock.rank = RANK_sched;
     sched.run_mode = config->run_mode;
@@ -120,6 +131,7 @@ int sched_start(const struct life_config *config)
         err = newm_first();
     if (err != 0)
         goto fail;
+    sched.ticks_per_us = measure_ticks(ticks, now);
     store_release(&sched.started, 1);
     store_release(&os_fork_page.alive, 1); /* release: visitors see all of the above */
     return 0;
@@ -154,15 +166,15 @@ static void end_threads(void)
 
 int sched_stop(int64_t timeout_ns)
 {
-    /* sysmon may be stopping the world itself, and it starts threads: it goes first */
-    sysmon_stop();
+    sysmon_pause();
     if (!stop_for_shutdown(timeout_ns)) {
-        (void)sysmon_start();
+        sysmon_resume();
         return error_note(-EBUSY, "a goroutine still runs, or is in a blocking call");
     }
     store_seqcst(&os_fork_page.alive, 0); /* see visit_begin */
     while (load_seqcst(&visitors) != 0)
         os_usleep(20);
+    sysmon_stop();
     end_threads();
     free_all();
     return 0;

@@ -284,9 +284,11 @@ void gosched(void)
         }
         return;
     }
+    traceev(EV_GoStop, trace_clock(), gp->goid, 0);
     leave(mp, gp, yield_hook);
     gp->m = NULL;
     count_owner(&mp->direct, 1);
+    traceev(EV_GoStart, trace_clock(), next->goid, ++next->traceseq);
     start_running(mp, next, inherit);
     gswitch(gp, next, false);
     after_switch();

@@ -48,7 +48,7 @@ bool time_to_look_global(struct p *pp)
 }
 
 /* Reading the clock costs as much as a switch; timers late by a few microseconds are on time. */
-enum { TICKS_BETWEEN_CLOCKS = 4096 };
+enum { US_BETWEEN_CLOCKS = 2 };
 
 bool timers_due(struct p *pp)
 {
@@ -58,7 +58,7 @@ bool timers_due(struct p *pp)
     if (debug.dst_on)
         return when <= nanotime();
     uint64_t ticks = arch_ticks();
-    if (ticks - pp->clock_ticks < TICKS_BETWEEN_CLOCKS)
+    if (ticks - pp->clock_ticks < US_BETWEEN_CLOCKS * sched.ticks_per_us)
         return false;
     bool due = when <= nanotime();
     if (!due) /* else whoever asks next, to act on it, shall see it too */
@@ -96,7 +96,7 @@ void wakep(void)
     startm(pp, true);
 }
 
-enum { SOFT_GAP_MIN = 50000, SOFT_GAP_MAX = 1 << 20 }; /* ticks: about 20 us and 400 us */
+enum { SOFT_GAP_MIN_US = 20, SOFT_GAP_MAX_US = 500 };
 
 void wakep_soft(void)
 {
@@ -119,8 +119,9 @@ static void soft_wake_feedback(bool found)
     if (found) {
         if (gap != 0)
             store_relaxed(&sched.soft_wake_gap, 0);
-    } else if (gap < SOFT_GAP_MAX) {
-        store_relaxed(&sched.soft_wake_gap, gap != 0 ? 2 * gap : SOFT_GAP_MIN);
+    } else if (gap < SOFT_GAP_MAX_US / 2 * sched.ticks_per_us) {
+        store_relaxed(&sched.soft_wake_gap,
+                      gap != 0 ? 2 * gap : SOFT_GAP_MIN_US * sched.ticks_per_us);
         store_relaxed(&sched.soft_wake_ticks, arch_ticks());
     }
 }

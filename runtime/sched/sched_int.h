@@ -16,7 +16,8 @@ struct gqueue {
     struct g *head, *tail;
 };
 
-enum { LIFE_STOPPED, LIFE_STARTED };
+/* What sysmon is asked for. */
+enum sysmon_want { SYSMON_RUN, SYSMON_PAUSE, SYSMON_END };
 
 struct schedt {
     struct mutex lock;
@@ -46,7 +47,7 @@ struct schedt {
     int64_t poll_until; /* deadline of that M, 0: none */
     uint32_t pollkey;   /* its futex: 1 = wake up */
     uint64_t goidgen;
-    uint64_t soft_wake_ticks, soft_wake_gap; /* wakep_soft in proc.c */
+    uint64_t soft_wake_ticks, soft_wake_gap; /* wakep_soft in proc.c; in arch_ticks */
     int64_t coarse_now;       /* the clock as sysmon last saw it: good to about 10 ms */
     uint64_t foreign_created; /* goroutines started by foreign threads */
     uint64_t retired_created, retired_ended, retired_schedules; /* of Ps that are gone */
@@ -68,13 +69,15 @@ struct schedt {
     size_t stack_size;
     bool maxprocs_fixed; /* GOMAXPROCS was set: do not follow the system; atomic */
     int64_t start_time;
-    sigset_t mask; /* of Ms: that of the thread that started the runtime */
+    uint64_t ticks_per_us; /* how fast arch_ticks counts; at least 1 */
+    sigset_t mask;         /* of Ms: that of the thread that started the runtime */
 
     struct note stopnote; /* the last P has stopped */
     struct note sysmonnote;
     uintptr_t sysmon_handle;
     int sysmon_tid;
-    uint32_t sysmon_stop; /* atomic */
+    struct note sysmon_paused, sysmon_resumed;
+    uint32_t sysmon_want; /* atomic: enum sysmon_want; written under sched.lock */
 };
 
 extern struct schedt sched;
@@ -223,7 +226,9 @@ void maxprocs_follow(int n);
 
 /* ---- sysmon.c ---- */
 int sysmon_start(void);
-void sysmon_stop(void);
+void sysmon_pause(void); /* returns when it does nothing any more */
+void sysmon_resume(void);
+void sysmon_stop(void); /* paused or not */
 void sysmon_wake(void);
 
 /* ---- dst.c ---- */

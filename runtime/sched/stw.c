@@ -126,7 +126,8 @@ static void start(void)
 
 void stopTheWorld(enum stw_kind kind)
 {
-    (void)take_turn(INT64_MAX);
+    if (!take_turn(INT64_MAX))
+        throw("stopTheWorld: on a foreign thread, after the end of the runtime");
     (void)stop(kind, -1);
 }
 

@@ -9,7 +9,11 @@
  *  - counts threads that sleep in the kernel with a P without having said so;
  *  - follows CPU affinity and the cgroup's quota, once a second;
  *  - prints schedtrace.
- * While every P is idle it sleeps until one is taken off the idle list. */
+ * While every P is idle it sleeps until one is taken off the idle list.
+ *
+ * A stop of the runtime needs it out of the way, for it stops the world and starts threads itself; but
+ * a stop may be given up, and a thread that was ended could then not be had again. So it is paused
+ * first, and ended once the stop is certain. */
 #include "sched/sched_int.h"
 
 #include "base/print.h"
@@ -37,7 +41,7 @@ static void sleep_while_idle(void)
     lock(&sched.lock);
     bool idle = (load_relaxed(&sched.gcwaiting) ||
                  load_relaxed(&sched.npidle) == (uint32_t)load_relaxed(&gomaxprocs)) &&
-                !load_relaxed(&sched.sysmon_stop); /* set under the lock: not missed */
+                load_relaxed(&sched.sysmon_want) == SYSMON_RUN; /* set under the lock: not missed */
     if (idle) {
         noteclear(&sched.sysmonnote);
         store_relaxed(&sched.sysmonwait, 1);
@@ -152,13 +156,25 @@ void print_asleep(void)
     }
 }
 
+/* Asked to get out of the way. False: for good. */
+static bool paused(void)
+{
+    while (load_acquire(&sched.sysmon_want) == SYSMON_PAUSE) {
+        notewakeup(&sched.sysmon_paused);
+        notesleep(&sched.sysmon_resumed);
+        noteclear(
+            &sched.sysmon_resumed); /* by who sleeps: the next pause may come before it wakes */
+    }
+    return load_acquire(&sched.sysmon_want) == SYSMON_RUN;
+}
+
 static void sysmon(void *arg)
 {
     (void)arg;
     sched.sysmon_tid = os_gettid();
     unsigned us = SLEEP_MIN_US, idle_rounds = 0;
     int64_t last_trace = 0, last_follow = os_nanotime();
-    while (!load_relaxed(&sched.sysmon_stop)) {
+    while (load_relaxed(&sched.sysmon_want) == SYSMON_RUN || paused()) {
         if (idle_rounds == 0)
             us = SLEEP_MIN_US;
         else if (idle_rounds > 50)
@@ -177,8 +193,8 @@ static void sysmon(void *arg)
             idle_rounds = 0;
             us = SLEEP_MIN_US;
         }
-        if (load_relaxed(&sched.sysmon_stop))
-            break;
+        if (load_relaxed(&sched.sysmon_want) != SYSMON_RUN)
+            continue;
         if (!load_relaxed(&sched.gcwaiting)) {
             if (retake(now))
                 idle_rounds = 0;
@@ -205,21 +221,46 @@ int sysmon_start(void)
         return 0; /* one thread, virtual time: nothing to watch */
     sigset_t all;
     sigfillset(&all);
-    store_relaxed(&sched.sysmon_stop, 0);
+    store_relaxed(&sched.sysmon_want, SYSMON_RUN);
     int err = os_thread_start(sysmon, NULL, "loam-sysmon", 0, &all, &sched.sysmon_handle);
     if (err != 0)
         return error_note(err, "cannot start the monitor thread: %s", strerror(-err));
     return 0;
 }
 
+static void want(enum sysmon_want w)
+{
+    lock(&sched.lock);
+    store_release(&sched.sysmon_want, w);
+    unlock(&sched.lock);
+    sysmon_wake();
+}
+
+void sysmon_pause(void)
+{
+    if (sched.sysmon_handle == 0)
+        return;
+    want(SYSMON_PAUSE);
+    notesleep(&sched.sysmon_paused);
+    noteclear(&sched.sysmon_paused);
+}
+
+void sysmon_resume(void)
+{
+    if (sched.sysmon_handle == 0)
+        return;
+    want(SYSMON_RUN);
+    notewakeup(&sched.sysmon_resumed);
+}
+
 void sysmon_stop(void)
 {
     if (sched.sysmon_handle == 0)
         return;
-    lock(&sched.lock);
-    store_relaxed(&sched.sysmon_stop, 1);
-    unlock(&sched.lock);
-    sysmon_wake();
+    bool is_paused = load_relaxed(&sched.sysmon_want) == SYSMON_PAUSE;
+    want(SYSMON_END);
+    if (is_paused)
+        notewakeup(&sched.sysmon_resumed);
     os_thread_join(sched.sysmon_handle);
     sched.sysmon_handle = 0;
 }
