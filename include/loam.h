@@ -196,8 +196,8 @@ LOAM_API void loam_blocking(void (*fn)(void *), void *arg);
 
 /* Begins a stretch in which the calling goroutine may block its thread; see loam_blocking.
  *
- * Until loam_blocking_leave the goroutine is bound by the same rules as loam_blocking's fn. Not
- * nested. */
+ * Until loam_blocking_leave the goroutine is bound by the same rules as loam_blocking's fn, and its
+ * end is a fatal error too. Not nested. */
 LOAM_API void loam_blocking_enter(void);
 
 /* Ends the stretch that loam_blocking_enter began; parks if no processor is free. errno is kept. */

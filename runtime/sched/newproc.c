@@ -317,6 +317,11 @@ static void gdestroy_locked(struct m *mp, struct g *gp)
         store_relaxed(&mp->leave, 1);
 }
 
+static noinline _Noreturn void ended_in_call(void)
+{
+    fatal("a goroutine ended inside loam_blocking_enter and _leave");
+}
+
 _Noreturn void goexit_current(void)
 {
     struct m *mp = getm();
@@ -325,6 +330,8 @@ _Noreturn void goexit_current(void)
         golocals_run_destructors(gp);
         mp = getm(); /* a destructor may have parked */
     }
+    if (unlikely(mp->p == NULL))
+        ended_in_call();
     traceev(EV_GoDestroy, trace_clock(), gp->goid, 0);
     if (unlikely(gp->lockedm != NULL))
         gswitch_to_g0(mp, gp, gdestroy_locked);
@@ -595,6 +602,8 @@ static void main_entry(void *p)
         golocals_run_destructors(gp);
         mp = getm();
     }
+    if (mp->p == NULL)
+        ended_in_call();
     traceev(EV_GoDestroy, trace_clock(), gp->goid, 0);
     gswitch_to_g0(mp, gp, main_hook);
 }

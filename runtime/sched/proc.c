@@ -87,13 +87,13 @@ void wakep(void)
         return;
     lock(&sched.lock);
     struct p *pp = load_relaxed(&sched.gcwaiting) ? NULL : pidleget_locked();
+    /* Given up under the lock: during a stop of the world the start that follows, which takes the lock
+     * first, wakes a thread in our place, and must not take us for one that spins. */
+    if (pp == NULL && (int32_t)add_seqcst(&sched.nmspinning, -1u) < 0)
+        throw("wakep: negative nmspinning");
     unlock(&sched.lock);
-    if (pp == NULL) {
-        if ((int32_t)add_seqcst(&sched.nmspinning, -1u) < 0)
-            throw("wakep: negative nmspinning");
-        return;
-    }
-    startm(pp, true);
+    if (pp != NULL)
+        startm(pp, true);
 }
 
 enum { SOFT_GAP_MIN_US = 20, SOFT_GAP_MAX_US = 500 };
