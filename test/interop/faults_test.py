@@ -40,7 +40,7 @@ class Test(unittest.TestCase):
     def test_races(self):
         for name, functions in RACES.items():
             for procs in ("1", "2"):
-                done = run(self.program, name, LOAMMAXPROCS=procs)
+                done = run(self.program, name, LOAMMAXPROCS=procs, TSAN_OPTIONS="exitcode=66")
                 text = f"{name} at GOMAXPROCS={procs}:\n{done.stderr}"
                 self.assertEqual(done.returncode, 66, text)
                 self.assertEqual(text.count("WARNING: ThreadSanitizer: data race "), 1, text)
@@ -59,9 +59,9 @@ class Test(unittest.TestCase):
         for name, (kind, function) in MEMORY.items():
             for procs in ("1", "2"):
                 done = run(self.program, name, LOAMMAXPROCS=procs,
-                           ASAN_OPTIONS="detect_leaks=0:detect_stack_use_after_return=1")
+                           ASAN_OPTIONS="detect_leaks=0:detect_stack_use_after_return=1:exitcode=67")
                 text = f"{name} at GOMAXPROCS={procs}:\n{done.stderr}"
-                self.assertEqual(done.returncode, 1, text)
+                self.assertEqual(done.returncode, 67, text)
                 self.assertIn(f"ERROR: AddressSanitizer: {kind} on address", text)
                 self.assertEqual(stack_after(text, "WRITE of size [14] at ")[0], function, text)
                 if name in ALSO:
