@@ -96,14 +96,14 @@ class Programs:
         env["GOMAXPROCS"] = str(procs)
         return env
 
-    def start(self, side, name, procs):
+    def start(self, side, name, procs, settings=()):
         path = self.path(side)
         if not path.exists():
             raise BenchError(f"{path} is not built")
         # A group of its own, so that a timeout ends whatever the program started.
         return subprocess.Popen(
             [path, name],
-            env=self.environment(procs),
+            env={**self.environment(procs), **dict(settings)},
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
@@ -135,8 +135,8 @@ class Programs:
             raise BenchError(f"{what}: it ran {result.get('name')} at {result.get('procs')}")
         return value, checksum, result.get("unit")
 
-    def run(self, side, name, procs):
-        return self.finish(self.start(side, name, procs), side, name, procs)
+    def run(self, side, name, procs, settings=()):
+        return self.finish(self.start(side, name, procs, settings), side, name, procs)
 
     def run_two(self, side, name, procs):
         """Two independent processes at once: their mean value."""
@@ -163,8 +163,23 @@ def fib35_speedup(programs, side, procs):
     return (alone / parallel) / (2 * alone / two), checksum, "1"
 
 
+OVERHEAD_PAIRS = 6
+OVERHEAD_SETTINGS = {"LOAMDEBUG": "schedtrace=1000"}
+
+
+def schedtrace_1000_overhead(programs, side, procs):
+    """chan_buf_4x4 with a line of schedtrace a second over without, in pairs that change their order:
+    what gets slower or faster meanwhile hits both."""
+    with_trace, without = [], []
+    for pair in range(OVERHEAD_PAIRS):
+        for settings in [{}, OVERHEAD_SETTINGS][:: -1 if pair % 2 else 1]:
+            value, checksum, _ = programs.run(side, "chan_buf_4x4", procs, settings)
+            (with_trace if settings else without).append(value)
+    return statistics.median(with_trace) / statistics.median(without), checksum, "1"
+
+
 # Rows whose value comes from several runs: name -> function(programs, side, procs).
-DERIVED = {"fib35_speedup": fib35_speedup}
+DERIVED = {"fib35_speedup": fib35_speedup, "schedtrace_1000_overhead": schedtrace_1000_overhead}
 
 
 # ---- All repetitions of a benchmark ---------------------------------------------------------------
@@ -384,6 +399,8 @@ def main():
             print(f"{g.table:8} {g.name:24} {g.unit:5} P={procs:4} {g.peer or '-':9} {goal_text(g):12} {g.note}".rstrip())
         return 0
 
+    if options.peers_only:
+        goals = [g for g in goals if g.peer]
     programs = Programs(options.builddir)
     print(machine())
     peer_names = {}

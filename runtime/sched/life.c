@@ -188,6 +188,8 @@ void m0_leave(struct m *mp)
 {
     struct m *m0 = sched.m0;
     store_seqcst(&sched.main_done, 1);
+    if (debug.dst_on)
+        handoffp(releasep(mp)); /* before M0, which stops the world, may go on beside this thread */
     if (mp == m0) {
         store_relaxed(&mp->leave, 1);
         return;

@@ -259,19 +259,30 @@ struct p *releasep(struct m *mp)
     return pp;
 }
 
-/* Passes on a P whose M left it: to a thread if there may be work, else to the idle list. */
-void handoffp(struct p *pp)
+/* True if a thread got the P, because there may be work. */
+static bool handoffp_to_thread(struct p *pp)
 {
     if (!runqempty(pp) || load_relaxed(&sched.runqsize) != 0) {
         startm(pp, false);
-        return;
+        return true;
     }
     /* Nobody spins and nobody is idle: there may be work that only we could look for. */
     if (load_seqcst(&sched.nmspinning) + load_seqcst(&sched.npidle) == 0 &&
         cas_seqcst(&sched.nmspinning, 0, 1)) {
         startm(pp, true);
-        return;
+        return true;
     }
+    return false;
+}
+
+/* Passes on a P whose M left it: to a thread if there may be work, else to the idle list. */
+void handoffp(struct p *pp)
+{
+    /* A seeded run ends with main: another thread would run goroutines until the stop halts it, and
+     * how far it gets is chance. */
+    bool over = debug.dst_on && load_relaxed(&sched.main_done);
+    if (!over && handoffp_to_thread(pp))
+        return;
     lock(&sched.lock);
     if (load_relaxed(&sched.gcwaiting)) {
         caspstatus(pp, P_idle, P_gcstop);
@@ -280,7 +291,7 @@ void handoffp(struct p *pp)
         unlock(&sched.lock);
         return;
     }
-    if (sched.runqsize != 0) {
+    if (!over && sched.runqsize != 0) {
         unlock(&sched.lock);
         startm(pp, false);
         return;
@@ -288,7 +299,7 @@ void handoffp(struct p *pp)
     int64_t when = load_seqcst(&pp->timers_when);
     pidleput_locked(pp);
     unlock(&sched.lock);
-    if (when != 0)
+    if (when != 0 && !over)
         wake_for_timer(when);
 }
 

@@ -52,7 +52,8 @@ noinline void gtrace_print(const struct g *gp, uint32_t from, uint32_t to)
     if ((uint64_t)debug.gtrace != gp->goid)
         return;
     struct m *mp = getm();
-    int64_t ns = nanotime() - sched.start_time;
+    /* reading the virtual clock moves it: a line more must not make another run */
+    int64_t ns = (debug.dst_on ? trace_clock() : nanotime()) - sched.start_time;
     PRINTER(p, 2);
     pr(&p, "GTRACE %ld.%06ldms: g=%lu %s->%s", (long)(ns / 1000000), (long)(ns % 1000000),
        (unsigned long)gp->goid, gstatus_text(from), gstatus_text(to));
