@@ -4,6 +4,7 @@ V ?= release
 BUILD := $(if $(filter release,$(V)),build,build/$(V))
 VARIANTS := debug asan ubsan tsan torture
 PYTHON ?= python3
+SEEDS ?= 1..500
 
 all: $(BUILD)/build.ninja ## build the libraries, the tool and the examples
 	@ninja -C $(BUILD)
@@ -16,6 +17,9 @@ build/%/build.ninja:
 
 test: all ## run the tests; T=name picks one, V=asan a variant
 	meson test -C $(BUILD) --no-rebuild --print-errorlogs $(T)
+
+seeds: all ## run the tests that have seeds with many: SEEDS=1..500, T=name picks
+	$(PYTHON) tools/seeds --build $(BUILD) --seeds $(SEEDS) $(T)
 
 $(VARIANTS): ## build that variant in build/VARIANT and run its tests
 	@$(MAKE) --no-print-directory V=$@ $(if $(filter debug,$@),all,test)
@@ -51,4 +55,4 @@ help: ## this list
 	@sed -n 's/^\([$$(A-Za-z)_-]*\):.*## \(.*\)/\1\t\2/p' Makefile | \
 	    sed 's/^$$(VARIANTS)/$(VARIANTS)/' | expand -t 32
 
-.PHONY: all test bench install gates check-format format man bare clean help $(VARIANTS)
+.PHONY: all test seeds bench install gates check-format format man bare clean help $(VARIANTS)

@@ -20,9 +20,14 @@ static void mstart(void *arg);
 static struct m *m_again(void)
 {
     lock(&sched.lock);
-    struct m *mp = sched.mdead;
+    /* A thread may have lived and left before its maker has gone on, who would then give the next one
+     * the handle of this one. acquire: the maker's store comes before ours. */
+    struct m **link = &sched.mdead;
+    while (*link != NULL && load_acquire(&(*link)->being_made))
+        link = &(*link)->schedlink;
+    struct m *mp = *link;
     if (mp != NULL) {
-        sched.mdead = mp->schedlink;
+        *link = mp->schedlink;
         sched.mcount++;
     }
     unlock(&sched.lock);
@@ -132,7 +137,10 @@ static int newm_try(struct p *pp, bool spinning)
     mp->spinning = spinning;
     char name[16];
     print_buf(name, sizeof name, "loam-m%d", mp->id);
-    return os_thread_start(mstart, mp, name, 0, &sched.mask, &mp->handle);
+    store_relaxed(&mp->being_made, 1);
+    int err = os_thread_start(mstart, mp, name, 0, &sched.mask, &mp->handle);
+    store_release(&mp->being_made, 0); /* m_again */
+    return err;
 }
 
 static void newm(struct p *pp, bool spinning)

@@ -95,6 +95,7 @@ struct m {
     uint32_t leave;       /* atomic: it shall leave the scheduler */
     bool idlelocked;      /* sched.lock: asleep until its wired goroutine is runnable */
     uint32_t alive;       /* atomic: its thread takes signals */
+    uint32_t being_made;  /* atomic: who makes its thread may still store the handle */
     int64_t former_slack; /* const once started: the thread's timer slack before */
     /* What the successor of a switch does for the goroutine that switched away (park.c). */
     void (*hook)(struct m *mp, struct g *prev);

@@ -27,7 +27,8 @@ static void *thread_main(void *p)
 {
     struct start s = *(struct start *)p;
     free(p);
-    /* relaxed: the same value as the creator stores; whoever met this thread shall find it there */
+    /* relaxed: the same value as the creator stores, maybe later; whoever met this thread shall find
+     * it there */
     store_relaxed(s.handle, (uintptr_t)pthread_self());
     (void)prctl(PR_SET_NAME, s.name);
     pthread_sigmask(SIG_SETMASK, &s.mask, NULL);
