@@ -156,7 +156,7 @@ static int boot(const struct loam_config *config, int version, bool run_mode)
     int err = check_version(version);
     if (err != 0)
         return err;
-    if (getm() != NULL || sched_started())
+    if (sched_started())
         return error_note(-EALREADY, "the runtime is already started");
     struct life_config life = {.run_mode = run_mode};
     err = settings(config != NULL ? config : &none, &life);
@@ -170,9 +170,18 @@ static int boot(const struct loam_config *config, int version, bool run_mode)
     return 0;
 }
 
+/* On a goroutine life_begin could wait for a stop that waits for this goroutine's P. */
+static int not_on_goroutine(void)
+{
+    return getm() != NULL && !os_forked() ? error_note(-EALREADY, "the runtime is already started")
+                                          : 0;
+}
+
 int loam_start_version(const struct loam_config *config, int version)
 {
-    int err = life_begin();
+    int err = not_on_goroutine();
+    if (err == 0)
+        err = life_begin();
     if (err != 0)
         return err;
     err = boot(config, version, false);
@@ -209,7 +218,9 @@ int loam_stop(int64_t timeout_ns)
 
 int loam_run_version(int (*fn)(int, char **), int argc, char **argv, int version)
 {
-    int err = life_begin();
+    int err = not_on_goroutine();
+    if (err == 0)
+        err = life_begin();
     if (err == 0) {
         err = boot(NULL, version, true);
         unlock(&life_lock);
@@ -313,7 +324,7 @@ static int call_foreign(struct call *c, uintptr_t callerpc)
 {
     /* In one visit, so that a stop finds either no goroutine or a caller to cancel. */
     (void)visit_begin();
-    int err = newproc(call_main, c, NULL, 0, NULL, 0, callerpc);
+    int err = newproc(call_main, c, callerpc);
     lock(&calls_lock);
     if (err == 0 && !c->over) {
         c->next = calls;
@@ -343,7 +354,7 @@ int loam_call(void (*fn)(void *), void *arg)
     struct call c = {.fn = fn, .arg = arg, .caller = getg(), .lock = MUTEX_INIT(leaf)};
     if (os_forked() || c.caller == NULL)
         return call_foreign(&c, callerpc);
-    int err = newproc(call_main, &c, NULL, 0, NULL, 0, callerpc);
+    int err = newproc(call_main, &c, callerpc);
     if (err != 0)
         return err;
     lock(&c.lock);

@@ -48,6 +48,8 @@ int os_thread_start(void (*fn)(void *), void *arg, const char *name, size_t stac
                     const sigset_t *mask, uintptr_t *handle);
 /* Waits for its end. */
 void os_thread_join(uintptr_t handle);
+/* True if the thread has ended; it is joined then. Never waits. */
+bool os_thread_try_join(uintptr_t handle);
 int os_gettid(void);
 int os_getpid(void);
 /* Sends a signal to one thread of this process. */

@@ -83,6 +83,12 @@ static uint64_t measure_ticks(uint64_t ticks, int64_t ns)
     return per_us > 0 ? per_us : 1;
 }
 
+/* From here on others may start goroutines. */
+static void go_live(void)
+{
+    store_release(&os_fork_page.alive, 1); /* release: visitors see the whole runtime */
+}
+
 int sched_start(const struct life_config *config)
 {
     uint64_t ticks = arch_ticks();
@@ -90,8 +96,8 @@ int sched_start(const struct life_config *config)
     memset(&sched, 0, sizeof sched);
     sched.lock.rank = RANK_sched;
     sched.run_mode = config->run_mode;
-    sched.main_started = !config->run_mode;
     sched.stack_size = config->stack_size != 0 ? config->stack_size : STACK_DEFAULT;
+    sched.stack_class = (uint32_t)stack_class(sched.stack_size);
     sched.maxmcount = config->max_threads;
     sched.start_time = 0;
     store_relaxed(&sched.lastpoll, 1);
@@ -101,7 +107,6 @@ int sched_start(const struct life_config *config)
     sched.start_time = nanotime();
     store_relaxed(&sched.coarse_now, sched.start_time);
     pthread_sigmask(SIG_SETMASK, NULL, &sched.mask);
-    main_result = 0;
 
     int n = config->maxprocs;
     sched.maxprocs_fixed = n > 0;
@@ -133,7 +138,8 @@ int sched_start(const struct life_config *config)
         goto fail;
     sched.ticks_per_us = measure_ticks(ticks, now);
     store_release(&sched.started, 1);
-    store_release(&os_fork_page.alive, 1); /* release: visitors see all of the above */
+    if (!config->run_mode) /* else once there is a main goroutine */
+        go_live();
     return 0;
 fail:
     sysmon_stop();
@@ -182,14 +188,20 @@ int sched_stop(int64_t timeout_ns)
 
 /* ---- The program's main goroutine --------------------------------------------------------------- */
 
+static int main_result;
+
 /* On g0 of mp: the main goroutine has ended. Gets M0 out of the scheduler, or ends the process if M0
  * is stuck. */
-void m0_leave(struct m *mp)
+static void m0_leave(struct m *mp)
 {
     struct m *m0 = sched.m0;
     store_seqcst(&sched.main_done, 1);
-    if (debug.dst_on)
-        handoffp(releasep(mp)); /* before M0, which stops the world, may go on beside this thread */
+    if (debug.dst_on) {
+        /* before M0, which stops the world, may go on beside this thread; nobody runs any more */
+        lock(&sched.lock);
+        pidleput_locked(releasep(mp));
+        unlock(&sched.lock);
+    }
     if (mp == m0) {
         store_relaxed(&mp->leave, 1);
         return;
@@ -223,23 +235,56 @@ void m0_leave(struct m *mp)
     }
 }
 
+struct main_args {
+    int (*fn)(int, char **);
+    int argc;
+    char **argv;
+};
+
+static void main_hook(struct m *mp, struct g *gp)
+{
+    gp->lockedm = NULL;
+    gp->locked = 0;
+    mp->lockedg = NULL;
+    gdestroy(mp, gp);
+    m0_leave(mp);
+}
+
+static void main_entry(void *p)
+{
+    struct main_args *a = p;
+    main_result = a->fn(a->argc, a->argv);
+    sanitizer_release(&main_result); /* the caller of loam_run goes on after this */
+    goexit_by(main_hook);
+}
+
 int sched_run_main(int (*fn)(int, char **), int argc, char **argv, int *result)
 {
     struct m *mp = m_new();
     if (mp == NULL)
         return error_note(-ENOMEM, "no memory for the main thread's structure");
     sched.m0 = mp;
+    main_result = 0;
     m_begin(mp, false);
-    /* A P first: then the main goroutine begins on this thread, where it may wire itself. */
-    (void)exitsyscall_try_idle(mp);
-    int err = newproc_main(fn, argc, argv);
-    sched.main_started = true;
+    /* The main goroutine begins on this thread, where it may wire itself: no queue shows it to
+     * another, and nobody makes a goroutine before it. A P is there but while sysmon changes their
+     * number. */
+    while (!exitsyscall_try_idle(mp))
+        os_usleep(50);
+    struct main_args a = {fn, argc, argv};
+    struct newborn b = {.fn = main_entry,
+                        .copy = &a,
+                        .copy_size = sizeof a,
+                        .stack_size = STACK_MAIN,
+                        .callerpc = (uintptr_t)fn};
+    struct g *gp;
+    int err = newproc_main(mp, &b, &gp);
     if (err == 0) {
-        if (sched.main_g != NULL)
-            execute(mp, sched.main_g, false);
+        go_live();
+        execute(mp, gp, false);
         schedule(mp);
         *result = main_result;
-    } else if (mp->p != NULL) {
+    } else {
         handoffp(releasep(mp)); /* a stop waits for every P */
     }
     sanitizer_acquire(&main_result);

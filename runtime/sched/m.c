@@ -16,14 +16,16 @@
 
 static void mstart(void *arg);
 
-/* An M whose thread has left, as good as new; NULL: none. Its counters go on. */
+/* An M whose thread has ended, as good as new; NULL: none. Its counters go on. One that has left but
+ * still runs destructors of the program's thread-specific data, which may take any time, is left. */
 static struct m *m_again(void)
 {
     lock(&sched.lock);
     /* A thread may have lived and left before its maker has gone on, who would then give the next one
      * the handle of this one. acquire: the maker's store comes before ours. */
     struct m **link = &sched.mdead;
-    while (*link != NULL && load_acquire(&(*link)->being_made))
+    while (*link != NULL &&
+           (load_acquire(&(*link)->being_made) || !os_thread_try_join((*link)->handle)))
         link = &(*link)->schedlink;
     struct m *mp = *link;
     if (mp != NULL) {
@@ -33,11 +35,11 @@ static struct m *m_again(void)
     unlock(&sched.lock);
     if (mp == NULL)
         return NULL;
-    os_thread_join(mp->handle); /* it has nothing left to do but to end */
     mp->handle = 0;
     mp->schedlink = NULL;
     mp->hook_g = NULL;
     mp->nextp = mp->oldp = NULL;
+    mp->nextg = NULL;
     mp->lockedg = NULL;
     mp->spinning = mp->blocked = mp->incall = mp->idlelocked = false;
     store_relaxed(&mp->sig_caught, 0);

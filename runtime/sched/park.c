@@ -32,7 +32,7 @@ static always_inline bool must_schedule(struct m *mp, struct g *gp)
                     timers_due(mp->p));
 }
 
-/* The goroutine to switch to directly; NULL: the scheduler's loop shall decide. */
+/* The goroutine to switch to directly; NULL: the scheduler's loop shall decide, or run nextg. */
 static always_inline struct g *successor(struct m *mp, struct g *gp, bool *inherit)
 {
     if (must_schedule(mp, gp) || unlikely(time_to_look_global(mp->p)))
@@ -45,11 +45,8 @@ static always_inline struct g *successor(struct m *mp, struct g *gp, bool *inher
         whole = gbegin(mp, next, false);
     else if (unlikely(next->lockedm != NULL))
         whole = NULL;
-    if (unlikely(whole == NULL)) { /* the loop on g0 may sleep, map memory, wake its thread */
-        lock(&sched.lock);
-        globrunqputhead_locked(next);
-        unlock(&sched.lock);
-    }
+    if (unlikely(whole == NULL))
+        mp->nextg = next; /* the loop on g0 may sleep, map memory, wake its thread */
     return whole;
 }
 
@@ -278,9 +275,10 @@ void gosched(void)
     struct g *next = successor(mp, gp, &inherit);
     if (next == NULL) {
         /* those in the global queue are others too: behind them */
-        if (load_relaxed(&sched.runqsize) != 0) {
+        bool other = mp->nextg != NULL;
+        if (other || load_relaxed(&sched.runqsize) != 0) {
             traceev(EV_GoStop, trace_clock(), gp->goid, 0);
-            gswitch_to_g0(mp, gp, preempt_hook);
+            gswitch_to_g0(mp, gp, other ? yield_hook : preempt_hook);
         }
         return;
     }

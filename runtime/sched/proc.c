@@ -16,7 +16,9 @@
  * visible, (d) then looks whether nobody spins and a P is idle. All four are sequentially consistent:
  * either (d) comes after (a) and a thread is woken, or (a) comes after (d), thus (b) after (c), and
  * the sleeper finds the work. A thread that stops spinning because it found work wakes another
- * (resetspinning), for there may be more where that came from. test/litmus models this.
+ * (resetspinning), for there may be more where that came from. If (b) or (d) finds work but no idle P,
+ * needspinning asks the next thread that is about to give its P back to search once more with it.
+ * test/litmus models this.
  *
  * One case is milder: a goroutine that is the only one queued, in runnext (wakep_soft). Mostly the one
  * that made it ready parks within a microsecond and the P runs it itself; a thread woken for it finds
@@ -38,7 +40,6 @@
 
 struct schedt sched = {.lock = MUTEX_INIT(sched)};
 struct m *allm;
-struct p **allp;
 int gomaxprocs;
 
 bool time_to_look_global(struct p *pp)
@@ -89,8 +90,11 @@ void wakep(void)
     struct p *pp = load_relaxed(&sched.gcwaiting) ? NULL : pidleget_locked();
     /* Given up under the lock: during a stop of the world the start that follows, which takes the lock
      * first, wakes a thread in our place, and must not take us for one that spins. */
-    if (pp == NULL && (int32_t)add_seqcst(&sched.nmspinning, -1u) < 0)
-        throw("wakep: negative nmspinning");
+    if (pp == NULL) {
+        sched.needspinning = true;
+        if ((int32_t)add_seqcst(&sched.nmspinning, -1u) < 0)
+            throw("wakep: negative nmspinning");
+    }
     unlock(&sched.lock);
     if (pp != NULL)
         startm(pp, true);
@@ -166,7 +170,7 @@ static void poll_sleep(int64_t until)
 static int64_t earliest_timer(void)
 {
     int64_t until = 0;
-    for (int i = 0; i < gomaxprocs; i++) {
+    for (int i = 0, n = ps_len(); i < n; i++) {
         int64_t when = load_seqcst(&allp[i]->timers_when);
         if (when != 0 && (until == 0 || when < until))
             until = when;
@@ -224,12 +228,16 @@ static struct g *stealWork(struct m *mp, bool *inherit, bool *retry)
 static struct p *recheck(bool *found)
 {
     *found = load_seqcst(&sched.runqsize) != 0;
-    for (int i = 0; i < gomaxprocs && !*found; i++)
+    for (int i = 0, n = ps_len(); i < n && !*found; i++)
         *found = !runqempty(allp[i]);
+    /* again: one may have gone from a P's queue to the global one before we looked at that P */
+    *found = *found || load_seqcst(&sched.runqsize) != 0;
     if (!*found)
         return NULL;
     lock(&sched.lock);
     struct p *pp = load_relaxed(&sched.gcwaiting) ? NULL : pidleget_locked();
+    if (pp == NULL)
+        sched.needspinning = true;
     unlock(&sched.lock);
     return pp;
 }
@@ -312,6 +320,14 @@ static struct g *findRunnable(struct m *mp, bool *inherit)
             *inherit = false;
             return gp;
         }
+        if (!mp->spinning && sched.needspinning) {
+            /* a search found work and no P for it: this one's, after a search of its own */
+            sched.needspinning = false;
+            mp->spinning = true;
+            add_seqcst(&sched.nmspinning, 1);
+            unlock(&sched.lock);
+            continue;
+        }
         if (releasep(mp) != pp)
             throw("findRunnable: wrong p");
         pidleput_locked(pp);
@@ -362,6 +378,20 @@ static struct g *findRunnable(struct m *mp, bool *inherit)
     }
 }
 
+/* The goroutine that a switch took off the queue for this loop to run. */
+static struct g *take_nextg(struct m *mp)
+{
+    struct g *gp = mp->nextg;
+    mp->nextg = NULL;
+    if (unlikely(gp != NULL && load_relaxed(&sched.gcwaiting) != 0)) {
+        lock(&sched.lock);
+        globrunqputhead_locked(gp);
+        unlock(&sched.lock);
+        gp = NULL;
+    }
+    return gp;
+}
+
 void schedule(struct m *mp)
 {
     for (;;) {
@@ -374,7 +404,9 @@ void schedule(struct m *mp)
                 break;
             gp = mp->lockedg;
         } else {
-            gp = findRunnable(mp, &inherit);
+            gp = mp->nextg != NULL ? take_nextg(mp) : NULL;
+            if (gp == NULL)
+                gp = findRunnable(mp, &inherit);
             if (gp == NULL)
                 break;
             if (mp->spinning)
@@ -396,6 +428,12 @@ void schedule(struct m *mp)
         execute(mp, gp, inherit);
     }
     /* Leaving: nothing of this thread's may be missed by the others. */
+    if (mp->nextg != NULL) {
+        lock(&sched.lock);
+        globrunqputhead_locked(mp->nextg);
+        mp->nextg = NULL;
+        unlock(&sched.lock);
+    }
     if (mp->spinning) {
         mp->spinning = false;
         add_seqcst(&sched.nmspinning, -1u);
@@ -445,7 +483,7 @@ void checkdead_locked(void)
         return;
     if (load_relaxed(&sched.external) > 0 || earliest_timer() != 0 || sched.runqsize != 0)
         return;
-    for (int i = 0; i < gomaxprocs; i++)
+    for (int i = 0, n = ps_len(); i < n; i++)
         if (!runqempty(allp[i]))
             return;
     /* Threads that the program made itself may wake goroutines too. */

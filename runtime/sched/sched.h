@@ -104,6 +104,7 @@ struct m {
     void *hook_lock;
     struct g g0;       /* only sched and what sanitizers need: the thread's own stack */
     struct p *nextp;   /* before notewakeup(park): the P that it is to take */
+    struct g *nextg;   /* owner thread: off the queue already, for the loop on g0 to run next */
     struct p *oldp;    /* owner thread: the P it had before a blocking call */
     struct g *lockedg; /* the goroutine wired to it; owner: that goroutine */
     struct note park;
@@ -142,7 +143,7 @@ struct p {
     uint32_t syscalltick; /* owner M writes: blocking calls */
     struct {              /* sysmon: what it saw last */
         uint32_t schedtick, syscalltick;
-        int64_t schedwhen, syscallwhen;
+        int64_t schedwhen, syscallwhen, lookwhen;
         bool asleep; /* reported asleep in the kernel */
     } seen;
     uint64_t goid_next, goid_end; /* owner M: goroutine numbers at hand */
@@ -248,9 +249,20 @@ struct sudog {
 
 /* ---- Starting (newproc.c) ------------------------------------------------------------------ */
 
-/* Starts a goroutine: 0 or -errno with a noted text. From any thread. copy: see loam_go_copy. */
-int newproc(void (*fn)(void *), void *arg, const void *copy, size_t copy_size, const char *name,
-            size_t stack_size, uintptr_t callerpc);
+/* What a new goroutine is to be. */
+struct newborn {
+    void (*fn)(void *);
+    void *arg;
+    const void *copy; /* NULL, or what the argument points to: see loam_go_copy */
+    size_t copy_size;
+    const char *name;
+    size_t stack_size; /* 0: as configured */
+    uintptr_t callerpc;
+};
+
+/* Starts a goroutine: 0 or -errno with a noted text. From any thread. */
+int newproc(void (*fn)(void *), void *arg, uintptr_t callerpc);
+int newproc_with(const struct newborn *b);
 
 /* ---- Time and choices (dst.c): the one place for both ---------------------------------------- */
 
@@ -295,9 +307,16 @@ void startTheWorld(void);
 enum stw_result { STW_STOPPED, STW_LATE, STW_NO_TURN };
 enum stw_result stopTheWorldFor(enum stw_kind kind, int64_t timeout_ns);
 
-/* All Ps: allp[0 .. gomaxprocs-1]. Stable while the caller owns a P or has stopped the world. */
-extern struct p **allp;
+/* The Ps: allp[0 .. gomaxprocs-1]. Stable while the caller owns a P or has stopped the world. Others
+ * may look at allp[0 .. ps_len()-1], all that were ever made: Ps that were taken out of use stay where
+ * they are, with empty queues and no timers. */
+extern struct p *allp[MAX_PROCS];
 extern int gomaxprocs; /* STW */
+extern int ps_made;    /* atomic: STW for writing; only grows, until shutdown */
+static inline int ps_len(void)
+{
+    return load_acquire(&ps_made); /* acquire: each of them is whole */
+}
 
 const char *waitreason_text(enum waitreason r);
 const char *gstatus_text(uint32_t status);

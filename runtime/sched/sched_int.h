@@ -23,18 +23,19 @@ struct schedt {
     struct mutex lock;
 
     /* ---- sched.lock ---- */
-    struct p *pidle;     /* idle Ps */
-    struct m *midle;     /* idle Ms */
-    int nmidle;          /* how many */
-    int nmidlelocked;    /* Ms that wait for their wired goroutine */
-    int mcount;          /* Ms alive */
-    int mnext;           /* number of the next M */
-    int maxmcount;       /* limit on Ms */
-    struct gqueue runq;  /* the global queue */
-    struct g *gfree;     /* dead Gs with default stacks; a look without the lock is relaxed */
-    struct g *gfree_odd; /* dead Gs with others */
-    struct g *embryos;   /* unused embryos; a look without the lock is relaxed */
-    int32_t stopwait;    /* Ps that still have to stop */
+    struct p *pidle;    /* idle Ps */
+    struct m *midle;    /* idle Ms */
+    int nmidle;         /* how many */
+    int nmidlelocked;   /* Ms that wait for their wired goroutine */
+    int mcount;         /* Ms alive */
+    int mnext;          /* number of the next M */
+    int maxmcount;      /* limit on Ms */
+    struct gqueue runq; /* the global queue */
+    struct g *gfree;    /* dead Gs with default stacks; a look without the lock is relaxed */
+    struct g *gfree_odd[STACK_CLASSES]; /* dead Gs with others, by class */
+    struct g *embryos;                  /* unused embryos; a look without the lock is relaxed */
+    int32_t stopwait;                   /* Ps that still have to stop */
+    bool needspinning;                  /* work was seen, but no P for it: proc.c's head */
     struct m *mdead; /* Ms whose threads ended or are ending: joined when taken again, or at stop */
 
     /* ---- atomic ---- */
@@ -62,11 +63,10 @@ struct schedt {
     uint32_t m0_left;                   /* the caller of loam_run has left the scheduler; a futex */
 
     /* ---- const after init ---- */
-    bool main_started; /* false while the main goroutine must not be stolen from M0 */
-    struct g *main_g;  /* M0, between making it and running it */
-    bool run_mode;     /* by loam_run: the end of main and deadlock end the process */
-    struct m *m0;      /* the caller of loam_run */
+    bool run_mode; /* by loam_run: the end of main and deadlock end the process */
+    struct m *m0;  /* the caller of loam_run */
     size_t stack_size;
+    uint32_t stack_class;
     bool maxprocs_fixed; /* GOMAXPROCS was set: do not follow the system; atomic */
     int64_t start_time;
     uint64_t ticks_per_us; /* how fast arch_ticks counts; at least 1 */
@@ -182,8 +182,18 @@ void after_switch(void);
 void goexit_switch(struct m *mp, struct g *gp, void (*hook)(struct m *, struct g *));
 
 /* ---- newproc.c ---- */
+void goroutine_entry(void); /* the first function on every goroutine's stack */
+/* Makes the main goroutine, runnable, on no queue: 0 or -errno with a noted text. */
+int newproc_main(struct m *mp, const struct newborn *b, struct g **out);
+
+/* ---- goexit.c ---- */
 _Noreturn void goexit_current(void);
-void gs_free(void);                                             /* all of them, at shutdown */
+_Noreturn void goexit_by(void (*hook)(struct m *, struct g *)); /* on g0; it calls gdestroy */
+void gdestroy(struct m *mp, struct g *gp);
+
+/* ---- gfree.c, embryo.c ---- */
+extern struct g *allg; /* list by alllink, oldest first; both atomic; it only grows */
+void gs_free(void);    /* all of them, at shutdown */
 struct g *gbegin(struct m *mp, struct g *embryo, bool may_map); /* NULL: no stack for it now */
 static always_inline bool is_embryo(const struct g *gp)
 {
@@ -191,10 +201,6 @@ static always_inline bool is_embryo(const struct g *gp)
 }
 /* Every embryo that waits for its first run. */
 void each_embryo(void (*fn)(const struct g *embryo, void *arg), void *arg);
-extern struct g *allg; /* list by alllink, oldest first; both atomic; it only grows */
-int newproc_main(int (*fn)(int, char **), int argc, char **argv);
-extern int main_result;
-void m0_leave(struct m *mp); /* by mp, when loam_run's function has returned */
 
 /* ---- m.c ---- */
 struct m *m_new(void);

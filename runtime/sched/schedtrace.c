@@ -23,13 +23,15 @@ static int count_threads(int *idle, int *spinning)
 
 int64_t goroutines_alive(void)
 {
-    uint64_t n = load_relaxed(&sched.foreign_created) + load_relaxed(&sched.retired_created) -
-                 load_relaxed(&sched.retired_ended);
-    /* `ended` first: one that ends meanwhile is counted as alive, never as less than none */
-    for (int i = 0; i < load_relaxed(&gomaxprocs); i++)
-        n -= load_relaxed(&allp[i]->ended);
-    for (int i = 0; i < load_relaxed(&gomaxprocs); i++)
-        n += load_relaxed(&allp[i]->created);
+    /* Ends before beginnings, and in that order (acquire): one that ends meanwhile is counted as
+     * alive, never as less than none. */
+    int len = ps_len();
+    uint64_t n = -load_acquire(&sched.retired_ended);
+    for (int i = 0; i < len; i++)
+        n -= load_acquire(&allp[i]->ended);
+    n += load_acquire(&sched.foreign_created) + load_acquire(&sched.retired_created);
+    for (int i = 0; i < len; i++)
+        n += load_acquire(&allp[i]->created);
     return (int64_t)n;
 }
 
@@ -141,7 +143,8 @@ void schedtrace(bool detail)
     pr(&p,
        "SCHED %ldms: gomaxprocs=%d idleprocs=%u threads=%d spinningthreads=%d needspinning=%d "
        "idlethreads=%d runqueue=%u",
-       ms, procs, load_relaxed(&sched.npidle), threads, spinning, 0, idle, sched.runqsize);
+       ms, procs, load_relaxed(&sched.npidle), threads, spinning, sched.needspinning, idle,
+       sched.runqsize);
     if (detail) {
         pr(&p, " gcwaiting=%s nmidlelocked=%d stopwait=%d sysmonwait=%s\n",
            load_relaxed(&sched.gcwaiting) ? "true" : "false", sched.nmidlelocked, sched.stopwait,

@@ -16,8 +16,8 @@
 
 #include <loam.h>
 
-static struct p *ps[MAX_PROCS]; /* STW; grows only, until shutdown */
-static int ps_made;             /* STW */
+struct p *allp[MAX_PROCS];
+int ps_made;
 static int64_t stop_began;
 
 void preempt_all(void)
@@ -198,7 +198,8 @@ static int p_make(int id)
         os_mem_unmap(pp, sizeof *pp);
         return err;
     }
-    ps[id] = pp;
+    allp[id] = pp;
+    store_release(&ps_made, id + 1); /* see ps_len */
     return 0;
 }
 
@@ -227,7 +228,7 @@ static void p_retire(struct p *pp)
     add_relaxed(&sched.retired_ended, pp->ended);
     add_relaxed(&sched.retired_schedules, pp->schedules);
     pp->created = pp->ended = pp->schedules = 0;
-    timers_fini_p(pp, ps[0]);
+    timers_fini_p(pp, allp[0]);
     caspstatus(pp, P_gcstop, P_dead);
 }
 
@@ -235,16 +236,13 @@ static void p_retire(struct p *pp)
 static int procresize(int n)
 {
     int err = 0;
-    allp = ps;
     for (int i = gomaxprocs; i < n; i++) {
         if (i < ps_made) {
-            err = timers_init_p(ps[i]);
+            err = timers_init_p(allp[i]);
             if (err == 0)
-                caspstatus(ps[i], P_dead, P_gcstop);
+                caspstatus(allp[i], P_dead, P_gcstop);
         } else {
             err = p_make(i);
-            if (err == 0)
-                ps_made++;
         }
         if (err != 0) {
             n = i;
@@ -257,11 +255,11 @@ static int procresize(int n)
     if (mine != NULL && mine->id >= n) {
         /* this thread's P goes: it takes the first one, which is stopped like all */
         store_relaxed(&mine->m, NULL);
-        mp->p = ps[0];
-        store_relaxed(&ps[0]->m, mp);
+        mp->p = allp[0];
+        store_relaxed(&allp[0]->m, mp);
     }
     for (int i = n; i < former; i++)
-        p_retire(ps[i]);
+        p_retire(allp[i]);
     store_relaxed(&gomaxprocs, n);
     traceev(EV_ProcsChange, trace_clock(), (uint64_t)n, 0);
     return err;
@@ -283,9 +281,9 @@ void ps_free(void)
 {
     for (int i = 0; i < ps_made; i++) {
         if (i < gomaxprocs)
-            timers_fini_p(ps[i], NULL);
-        os_mem_unmap(ps[i], sizeof *ps[i]);
-        ps[i] = NULL;
+            timers_fini_p(allp[i], NULL);
+        os_mem_unmap(allp[i], sizeof *allp[i]);
+        allp[i] = NULL;
     }
     ps_made = 0;
     gomaxprocs = 0;

@@ -71,15 +71,17 @@ static void look_at_running(struct p *pp, int64_t now)
         return;
     }
     int64_t ran = now - pp->seen.schedwhen;
-    if (ran <
-        (runqlen(pp) > 0 || load_relaxed(&sched.runqsize) > 0 ? SLICE_CONTENDED_NS : SLICE_NS))
+    bool contended = !runqempty(pp) || load_relaxed(&sched.runqsize) > 0;
+    if (ran < (contended ? SLICE_CONTENDED_NS : SLICE_NS))
         return;
     struct m *mp = load_relaxed(&pp->m);
     if (mp == NULL)
         return;
     or_relaxed(&mp->preempt, PREEMPT_SLICE);
-    if (ran >= SLICE_NS && !pp->seen.asleep && load_relaxed(&mp->curg) != NULL &&
-        !load_relaxed(&mp->sig_caught)) {
+    /* once a slice: a look at /proc costs 20 us */
+    if (ran >= SLICE_NS && now - pp->seen.lookwhen >= SLICE_NS && !pp->seen.asleep &&
+        load_relaxed(&mp->curg) != NULL && !load_relaxed(&mp->sig_caught)) {
+        pp->seen.lookwhen = now;
         char state = os_thread_state(mp->tid);
         if ((state == 'S' || state == 'D') && load_relaxed(&pp->schedtick) == tick) {
             pp->seen.asleep = true;
@@ -112,14 +114,13 @@ static bool look_at_syscall(struct p *pp, int64_t now)
 static bool retake(int64_t now)
 {
     bool any = false;
-    for (int i = 0; i < load_relaxed(&gomaxprocs); i++) {
+    for (int i = 0, n = ps_len(); i < n; i++) {
         struct p *pp = allp[i];
-        if (pp == NULL)
-            continue;
         uint32_t status = load_acquire(&pp->status);
         if (status == P_running || status == P_syscall)
             look_at_running(pp, now);
-        if (load_relaxed(&sched.npidle) != 0 && !runqempty(pp))
+        if (load_relaxed(&sched.npidle) != 0 &&
+            (!runqempty(pp) || load_relaxed(&sched.runqsize) != 0))
             wakep(); /* wakep_soft may have left it to us */
         if (status == P_syscall)
             any |= look_at_syscall(pp, now);
@@ -132,8 +133,8 @@ static void look_at_timers(int64_t now)
 {
     if (load_relaxed(&sched.lastpoll) == 0)
         return;
-    for (int i = 0; i < load_relaxed(&gomaxprocs); i++) {
-        int64_t when = allp[i] != NULL ? load_relaxed(&allp[i]->timers_when) : 0;
+    for (int i = 0, n = ps_len(); i < n; i++) {
+        int64_t when = load_relaxed(&allp[i]->timers_when);
         if (when != 0 && when < now) {
             wakep();
             return;
@@ -143,7 +144,7 @@ static void look_at_timers(int64_t now)
 
 void print_asleep(void)
 {
-    for (int i = 0; i < load_relaxed(&gomaxprocs); i++) {
+    for (int i = 0, n = ps_len(); i < n; i++) {
         struct p *pp = allp[i];
         struct m *mp = pp->seen.asleep ? load_relaxed(&pp->m) : NULL;
         struct g *gp = mp != NULL ? load_relaxed(&mp->curg) : NULL;

@@ -20,7 +20,7 @@
 #include <errno.h>
 #include <string.h>
 
-enum { CLASSES = 13 /* 256 KB << 0 .. 12 = 1 GB */, SLAB_SLOTS = 256 };
+enum { CLASSES = STACK_CLASSES, SLAB_SLOTS = 256 };
 
 struct slab {
     struct slab *next;

@@ -12,6 +12,8 @@
 
 #include "base/base.h"
 
+enum { STACK_CLASSES = 13 }; /* STACK_DEFAULT << 0 .. 12 = 1 GB */
+
 struct stack {
     uintptr_t lo; /* lowest usable byte, above the guard */
     uintptr_t hi; /* first byte behind */

@@ -82,7 +82,7 @@ bool context_wait_end(struct context_waiter *w)
 
 static void after_start(void (*fn)(void *), void *arg, uintptr_t callerpc)
 {
-    int err = newproc(fn, arg, NULL, 0, NULL, 0, callerpc);
+    int err = newproc(fn, arg, callerpc);
     /* Nobody is left to tell, and the program relies on fn being run; but not if there is no
      * runtime to run it, or it is being stopped. */
     if (err != 0 && err != -EINVAL && err != -ECHILD)
@@ -132,7 +132,7 @@ struct loam_context_after *loam_context_after_func(struct loam_context *ctx, voi
     a->arg = arg;
     a->callerpc = (uintptr_t)__builtin_return_address(0);
     if (context_wait_begin(ctx, &a->cw, NULL) != 0) {
-        a->started = newproc(fn, arg, NULL, 0, NULL, 0, a->callerpc) == 0;
+        a->started = newproc(fn, arg, a->callerpc) == 0;
         if (!a->started) {
             objfree(a, OBJ_CONTEXT);
             return NULL;

@@ -252,7 +252,8 @@ static int group_start(struct loam_group *g, int (*fn)(struct loam_context *ctx,
         unlock(&g->lock);
         return -EAGAIN;
     }
-    err = newproc(group_main, NULL, &c, sizeof c, NULL, 0, callerpc);
+    err = newproc_with(&(struct newborn){
+        .fn = group_main, .copy = &c, .copy_size = sizeof c, .callerpc = callerpc});
     if (err != 0) {
         group_set_error(g, c.ctx, err);
         group_leave(g);

@@ -109,8 +109,10 @@ int loam_waitgroup_go(struct loam_waitgroup *wg, void (*fn)(void *), void *arg)
         fatal("go of nil func value");
     struct task task = {wg, fn, arg};
     add(wg, 1);
-    int err = newproc(run_task, NULL, &task, sizeof task, NULL, 0,
-                      (uintptr_t)__builtin_return_address(0));
+    int err = newproc_with(&(struct newborn){.fn = run_task,
+                                             .copy = &task,
+                                             .copy_size = sizeof task,
+                                             .callerpc = (uintptr_t)__builtin_return_address(0)});
     if (err != 0)
         add(wg, -1);
     return err;

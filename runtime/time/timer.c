@@ -142,7 +142,7 @@ bool timer_fire(struct loam_timer *t, uint32_t seq, int64_t now)
     if (likely(t->seq == seq)) {
         if (t->kind == TIMER_FUNC) {
             t->armed = false;
-            started = newproc(t->fn, t->arg, NULL, 0, NULL, 0, (uintptr_t)t->fn) == 0;
+            started = newproc(t->fn, t->arg, (uintptr_t)t->fn) == 0;
             if (unlikely(!started)) {
                 int64_t when;
                 if (__builtin_add_overflow(now, (int64_t)RETRY_NS, &when))

@@ -77,6 +77,11 @@ void os_thread_join(uintptr_t handle)
     pthread_join((pthread_t)handle, NULL);
 }
 
+bool os_thread_try_join(uintptr_t handle)
+{
+    return pthread_tryjoin_np((pthread_t)handle, NULL) == 0;
+}
+
 int os_gettid(void)
 {
     return (int)syscall(SYS_gettid);
