@@ -9,6 +9,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -44,6 +45,10 @@ int trace_init(void)
     sink.len = 0;
     index_ = 0;
     trace_on = true;
+    /* A program that ends by exit() is to have its trace as well. */
+    static bool at_exit;
+    if (!at_exit)
+        at_exit = atexit(trace_flush) == 0;
     return 0;
 }
 

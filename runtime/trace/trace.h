@@ -23,7 +23,7 @@ extern bool trace_on; /* const after init */
 /* Opens the sink named by LOAMDEBUG, if one is. Returns -errno with a noted text. */
 int trace_init(void);
 void trace_fini(void);
-/* Writes what is buffered; also called when the program dies. */
+/* Writes what is buffered; also called when the program dies or ends by exit(). */
 void trace_flush(void);
 
 void traceev_slow(enum trace_event ev, int64_t now, uint64_t a, uint64_t b);

@@ -6,7 +6,35 @@ import os
 import unittest
 
 import evidence
-from evidence_run import RUNS, SLOW, TALK, Scratch, example, run
+from evidence_run import RUNS, SLOW, TALK, VARIANT, Scratch, example, run
+
+# A program that does not come to the end of main, in three ways.
+DIES = """\
+#include <loam.h>
+#include <stdlib.h>
+#include <string.h>
+static const char *how;
+static loam_chan(int) never;
+static void ends(void *arg)
+{
+    (void)arg;
+    if (strcmp(how, "exit") == 0)
+        exit(3);
+    if (strcmp(how, "panic") == 0)
+        loam_panic("over");
+}
+static int program(int argc, char **argv)
+{
+    how = argv[argc - 1];
+    never = loam_chan_make(int, 0);
+    loam_go(ends, NULL);
+    return loam_recv(never);
+}
+int main(int argc, char **argv)
+{
+    return loam_run(program, argc, argv);
+}
+"""
 
 REPEATS = {"hello": 300}
 FEW = 40
@@ -68,6 +96,21 @@ class Test(unittest.TestCase):
             text, done = self.trace(program, args, 7, more=more)
             self.assertEqual(text, first)
             self.assertEqual(evidence.parse_sched(done.stderr.splitlines(), False, False, TALK), [])
+
+    def test_whole_whatever_ends_it(self):
+        source = self.scratch.file("dies.c")
+        with open(source, "w", encoding="ascii") as f:
+            f.write(DIES)
+        program = self.scratch.build("dies", source)
+        for how, status, last in (("exit", 3, ["running", "waiting"]),
+                                  ("panic", 2, ["running", "waiting"]),
+                                  ("deadlock", 2, ["waiting", "dead"])):
+            if VARIANT == "tsan" and how == "deadlock":
+                continue  # its own thread could wake somebody: no deadlock to be seen
+            text, done = self.trace(program, (how,), 7)
+            self.assertEqual(done.returncode, status, done.stderr)
+            self.assertCountEqual(evidence.parse_evtrace(text).g.values(), last)
+            self.assertEqual(text, self.trace(program, (how,), 7)[0])
 
     def test_refused(self):
         done = run(example("hello"), LOAMDEBUG=f"evtrace={self.scratch.file('x')}")

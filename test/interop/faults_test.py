@@ -72,7 +72,7 @@ class Test(unittest.TestCase):
     def test_clean_memory(self):
         for after_return in "01":
             options = f"detect_leaks=0:detect_stack_use_after_return={after_return}"
-            for name in ("deep_clean", "clean"):
+            for name in ("deep_clean", "clean", "dead_clean"):
                 self.clean(name, ASAN_OPTIONS=options)
 
     @unittest.skipIf(VARIANT != "tsan", "needs ThreadSanitizer")
