@@ -99,14 +99,17 @@ static void busy_pong(void *arg)
 
 static void busy_ping(void *arg)
 {
+    struct loam_waitgroup pong = {0};
     loam_chan(int) c = loam_chan_make(int, 0);
     (void)arg;
-    loam_waitgroup_go(&wg, busy_pong, c);
+    loam_waitgroup_go(&pong, busy_pong, c);
     while (!load(&quit)) {
         add(&ran, 1);
         loam_send(c, 1);
     }
     loam_close(c);
+    loam_waitgroup_wait(&pong);
+    loam_chan_free(c);
 }
 
 static void start_busy(void)
@@ -136,18 +139,15 @@ static void pass_time(uint32_t us)
 /* Stops, looks, starts. */
 static void one_stop(uint64_t *seed)
 {
-    uint32_t how = draw(seed, 4);
-    if (how > 0) {
-        stopTheWorld(how == 1 ? STW_GC : STW_DUMP);
-    } else {
-        enum stw_result r = stopTheWorldFor(STW_GC, draw(seed, 2) == 0 ? 0 : 1000000);
-        if (r == STW_NO_TURN)
-            return;
-        if (r == STW_LATE) {
-            startTheWorld();
-            return;
-        }
-    }
+    enum stw_result r = STW_STOPPED;
+    if (draw(seed, 4) > 0)
+        stopTheWorld(STW_GC);
+    else
+        r = stopTheWorldFor(STW_DUMP, draw(seed, 2) == 0 ? 0 : 1000000);
+    if (r == STW_LATE)
+        startTheWorld();
+    if (r != STW_STOPPED)
+        return;
     CHECK_EQ(add(&inside, 1), 1);
     int64_t before = load(&ran);
     struct m *mp = getm();
