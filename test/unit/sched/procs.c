@@ -293,6 +293,8 @@ static void everything(void *arg)
 
 int main(void)
 {
+    if (seeded())
+        SKIP("a seeded run has one P");
     on_goroutine(3, returns, NULL);
     foreign_returns();
     queued();
