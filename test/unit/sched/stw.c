@@ -178,7 +178,7 @@ static void stop_often(int64_t n, uint64_t seed)
 
 static void stopper(void *arg)
 {
-    stop_often(times(60), (uint64_t)(uintptr_t)arg);
+    stop_often(times(40), (uint64_t)(uintptr_t)arg);
 }
 
 static void *stopper_thread(void *arg)
@@ -374,7 +374,7 @@ static void *stop_each_round(void *arg)
 static void wake_ups(void)
 {
     uint64_t seed = 4;
-    int rounds = (int)times(3000);
+    int rounds = (int)times(2000);
     store(&holding, 0);
     CHECK_EQ(loam_start(&(struct loam_config){.maxprocs = 2}), 0);
     pthread_t t = thread_start(stop_each_round, &rounds);

@@ -107,7 +107,7 @@ static void come_back_late(void *arg)
     pid_t tid = thread_id();
     if (wired)
         loam_lock_os_thread();
-    for (int64_t i = 0; i < times(100); i++) {
+    for (int64_t i = 0; i < times(50); i++) {
         store(&flag, 0);
         store(&back, 0);
         loam_waitgroup_go(&wg, occupy, getg());
@@ -238,7 +238,7 @@ static void resize(void *arg)
 static void resize_often(void *arg)
 {
     uint64_t seed = (uint64_t)(uintptr_t)arg;
-    for (int64_t i = 0; i < times(300); i++) {
+    for (int64_t i = 0; i < times(150); i++) {
         loam_blocking(resize, &seed);
         if (draw(&seed, 3) == 0)
             loam_yield();
@@ -270,7 +270,7 @@ static void resize_many(void *arg)
     for (uintptr_t i = 1; i <= 6; i++)
         loam_waitgroup_go(&wg, resize_often, (void *)i);
     loam_waitgroup_wait(&wg);
-    CHECK_EQ(before_call, 6 * times(300));
+    CHECK_EQ(before_call, 6 * times(150));
 }
 
 /* ---- Misuse --------------------------------------------------------------------------------------- */
@@ -372,7 +372,7 @@ int main(void)
         if (seeded())
             continue; /* one thread: a call keeps it, and GOMAXPROCS stays 1 */
         on_goroutine(procs, short_calls, NULL);
-        for (int64_t i = 0; i < times(20); i++)
+        for (int64_t i = 0; i < times(8); i++)
             on_goroutine(procs, long_call, NULL);
     }
     if (!seeded()) {
