@@ -255,7 +255,7 @@ struct call {
     int result;
     struct note done;
     /* ---- a goroutine ---- */
-    struct mutex lock;
+    struct mutex lock;  /* held into gopark, which may take the scheduler's: no leaf */
     bool ended, parked; /* lock */
 };
 
@@ -351,7 +351,7 @@ int loam_call(void (*fn)(void *), void *arg)
     if (fn == NULL)
         fatal("go of nil func value");
     uintptr_t callerpc = (uintptr_t)__builtin_return_address(0);
-    struct call c = {.fn = fn, .arg = arg, .caller = getg(), .lock = MUTEX_INIT(leaf)};
+    struct call c = {.fn = fn, .arg = arg, .caller = getg(), .lock = MUTEX_INIT(sema)};
     if (os_forked() || c.caller == NULL)
         return call_foreign(&c, callerpc);
     int err = newproc(call_main, &c, callerpc);

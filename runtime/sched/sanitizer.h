@@ -70,7 +70,7 @@ static inline void sanitizer_g_new(struct g *gp)
 #endif
 #if LOAM_ASAN
     gp->fake_stack = NULL;
-    /* frames that a Goexit or an abandoned run left behind */
+    /* frames that a Goexit left behind */
     __asan_unpoison_memory_region((void *)gp->stack.lo, gp->stack.hi - gp->stack.lo);
 #endif
 }
@@ -79,15 +79,19 @@ static inline void sanitizer_g_new(struct g *gp)
 static inline bool sanitizer_g_any(void)
 {
 #if LOAM_VALGRIND
-    return LOAM_TSAN || RUNNING_ON_VALGRIND;
+    return LOAM_TSAN || LOAM_ASAN || RUNNING_ON_VALGRIND;
 #else
-    return LOAM_TSAN;
+    return LOAM_TSAN || LOAM_ASAN;
 #endif
 }
 
 static inline void sanitizer_g_free(struct g *gp)
 {
     (void)gp;
+#if LOAM_ASAN
+    /* marks of abandoned frames would outlive the map, and meet what comes to lie there next */
+    __asan_unpoison_memory_region((void *)gp->stack.lo, gp->stack.hi - gp->stack.lo);
+#endif
 #if LOAM_TSAN
     if (gp->fiber != NULL)
         __tsan_destroy_fiber(gp->fiber);

@@ -149,9 +149,10 @@ static void positions(void *arg)
     store(&ran, 0);
     store(&destroyed, 0);
     int64_t n = times(60);
+    for (int k = 0; k < ENDS; k++)
+        which[k] = k;
     for (int64_t i = 0; i < n; i++)
         for (int k = 0; k < ENDS; k++) {
-            which[k] = k;
             loam_waitgroup_go(&wg, ends[k], NULL);
             go(set_then_end, &which[k]);
             CHECK_EQ(loam_go_copy(set_then_end_copy, &k, sizeof k), 0);

@@ -99,14 +99,17 @@ static void busy_pong(void *arg)
 
 static void busy_ping(void *arg)
 {
+    struct loam_waitgroup pong = {0};
     loam_chan(int) c = loam_chan_make(int, 0);
     (void)arg;
-    loam_waitgroup_go(&wg, busy_pong, c);
+    loam_waitgroup_go(&pong, busy_pong, c);
     while (!load(&quit)) {
         add(&ran, 1);
         loam_send(c, 1);
     }
     loam_close(c);
+    loam_waitgroup_wait(&pong);
+    loam_chan_free(c);
 }
 
 static void start_busy(void)
@@ -136,18 +139,15 @@ static void pass_time(uint32_t us)
 /* Stops, looks, starts. */
 static void one_stop(uint64_t *seed)
 {
-    uint32_t how = draw(seed, 4);
-    if (how > 0) {
-        stopTheWorld(how == 1 ? STW_GC : STW_DUMP);
-    } else {
-        enum stw_result r = stopTheWorldFor(STW_GC, draw(seed, 2) == 0 ? 0 : 1000000);
-        if (r == STW_NO_TURN)
-            return;
-        if (r == STW_LATE) {
-            startTheWorld();
-            return;
-        }
-    }
+    enum stw_result r = STW_STOPPED;
+    if (draw(seed, 4) > 0)
+        stopTheWorld(STW_GC);
+    else
+        r = stopTheWorldFor(STW_DUMP, draw(seed, 2) == 0 ? 0 : 1000000);
+    if (r == STW_LATE)
+        startTheWorld();
+    if (r != STW_STOPPED)
+        return;
     CHECK_EQ(add(&inside, 1), 1);
     int64_t before = load(&ran);
     struct m *mp = getm();
@@ -178,7 +178,7 @@ static void stop_often(int64_t n, uint64_t seed)
 
 static void stopper(void *arg)
 {
-    stop_often(times(60), (uint64_t)(uintptr_t)arg);
+    stop_often(times(40), (uint64_t)(uintptr_t)arg);
 }
 
 static void *stopper_thread(void *arg)
@@ -374,7 +374,7 @@ static void *stop_each_round(void *arg)
 static void wake_ups(void)
 {
     uint64_t seed = 4;
-    int rounds = (int)times(3000);
+    int rounds = (int)times(2000);
     store(&holding, 0);
     CHECK_EQ(loam_start(&(struct loam_config){.maxprocs = 2}), 0);
     pthread_t t = thread_start(stop_each_round, &rounds);

@@ -14,6 +14,19 @@ static struct outcome o;
 static struct loam_waitgroup wg;
 static int flag, back, before_call;
 
+/* Not under TSan, which sees goroutines as threads that race for the errno of the thread below them. */
+static void set_errno(int err)
+{
+    if (!TEST_TSAN)
+        errno = err;
+}
+
+static void check_errno(int err)
+{
+    if (!TEST_TSAN)
+        CHECK_EQ(errno, err);
+}
+
 static void nothing(void *arg)
 {
     (void)arg;
@@ -40,16 +53,12 @@ static void short_calls(void *arg)
     uint64_t kept = edge_count("P", "syscall", "running");
     uint64_t lost = edge_count("P", "syscall", "idle"); /* by sysmon, and to nobody else here */
     (void)arg;
-    int same = 0;
-    for (int i = 0; i < N; i++) {
-        struct p *pp = getm()->p;
+    for (int i = 0; i < N; i++)
         loam_blocking(nothing, NULL);
-        same += getm()->p == pp;
-    }
     kept = edge_count("P", "syscall", "running") - kept;
     lost = edge_count("P", "syscall", "idle") - lost;
     CHECK_EQ(kept + lost, N);
-    CHECK(same >= (int)kept && kept > 0);
+    CHECK(kept > 0);
 }
 
 static void set_flag(void *arg)
@@ -89,7 +98,7 @@ static void occupy(void *arg)
         sched_yield();
     CHECK_EQ(load_acquire(&gp->status), G_runnable);
     CHECK_EQ(load(&back), 0);
-    errno = 7; /* maybe on the thread on which the other one goes on */
+    set_errno(7); /* maybe on the thread on which the other one goes on */
 }
 
 static void come_back_late(void *arg)
@@ -98,16 +107,16 @@ static void come_back_late(void *arg)
     pid_t tid = thread_id();
     if (wired)
         loam_lock_os_thread();
-    for (int64_t i = 0; i < times(100); i++) {
+    for (int64_t i = 0; i < times(50); i++) {
         store(&flag, 0);
         store(&back, 0);
         loam_waitgroup_go(&wg, occupy, getg());
         tid = wired && i > 0 ? tid : thread_id();
         loam_blocking_enter();
         AWAIT_THREAD(load(&flag));
-        errno = 1000 + (int)i;
+        set_errno(1000 + (int)i);
         loam_blocking_leave();
-        CHECK_EQ(errno, 1000 + i);
+        check_errno(1000 + (int)i);
         store(&back, 1);
         if (wired)
             CHECK_EQ(thread_id(), tid);
@@ -123,14 +132,14 @@ static void keep_errno(void *arg)
     (void)arg;
     for (int i = 1; i <= n; i++) {
         loam_blocking_enter();
-        errno = i;
+        set_errno(i);
         if (i % 8 == 0)
             sched_yield();
         loam_blocking_leave();
-        CHECK_EQ(errno, i);
-        errno = i + 1;
+        check_errno(i);
+        set_errno(i + 1);
         loam_blocking(nothing, NULL);
-        CHECK_EQ(errno, i + 1);
+        check_errno(i + 1);
         if (i % 64 == 0)
             loam_yield();
     }
@@ -229,7 +238,7 @@ static void resize(void *arg)
 static void resize_often(void *arg)
 {
     uint64_t seed = (uint64_t)(uintptr_t)arg;
-    for (int64_t i = 0; i < times(300); i++) {
+    for (int64_t i = 0; i < times(150); i++) {
         loam_blocking(resize, &seed);
         if (draw(&seed, 3) == 0)
             loam_yield();
@@ -261,7 +270,7 @@ static void resize_many(void *arg)
     for (uintptr_t i = 1; i <= 6; i++)
         loam_waitgroup_go(&wg, resize_often, (void *)i);
     loam_waitgroup_wait(&wg);
-    CHECK_EQ(before_call, 6 * times(300));
+    CHECK_EQ(before_call, 6 * times(150));
 }
 
 /* ---- Misuse --------------------------------------------------------------------------------------- */
@@ -363,7 +372,7 @@ int main(void)
         if (seeded())
             continue; /* one thread: a call keeps it, and GOMAXPROCS stays 1 */
         on_goroutine(procs, short_calls, NULL);
-        for (int64_t i = 0; i < times(20); i++)
+        for (int64_t i = 0; i < times(8); i++)
             on_goroutine(procs, long_call, NULL);
     }
     if (!seeded()) {
