@@ -23,6 +23,7 @@
 #include <sanitizer/common_interface_defs.h>
 #endif
 #if LOAM_TSAN
+#include <errno.h>
 #include <sanitizer/tsan_interface.h>
 #endif
 #if __has_include(<valgrind/valgrind.h>)
@@ -99,11 +100,19 @@ static inline void sanitizer_g_free(struct g *gp)
 #endif
 }
 
+#if LOAM_TSAN
+void AnnotateBenignRaceSized(const char *file, int line, const volatile void *at, size_t size,
+                             const char *what);
+#endif
+
+/* On the thread itself. Its goroutines use its errno one after the other, by turns that only the
+ * scheduler orders, of which TSan must not know: see sanitizer_before. */
 static inline void sanitizer_g0_new(struct g *g0)
 {
     (void)g0;
 #if LOAM_TSAN
     g0->fiber = __tsan_get_current_fiber();
+    AnnotateBenignRaceSized(__FILE__, __LINE__, __errno_location(), sizeof(int), "errno");
 #endif
 }
 
