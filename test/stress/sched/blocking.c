@@ -150,7 +150,7 @@ static void against_retake(void)
     struct caller callers[CALLERS];
     struct loam_waitgroup wg = {0}, computers = {0};
     limit = loam_gomaxprocs(0);
-    inner_ran = 0;
+    store(&inner_ran, 0);
     computing = 1;
     loam_waitgroup_add(&computers, COMPUTERS);
     for (int i = 0; i < COMPUTERS; i++)
@@ -171,7 +171,7 @@ static void against_retake(void)
     store(&computing, 0);
     loam_waitgroup_wait(&computers);
     all_have_ended(1, -1);
-    CHECK_EQ(inner_ran, inners);
+    CHECK_EQ(load(&inner_ran), inners);
 }
 
 /* ---- Against stops of the world ---------------------------------------------------------------------- */

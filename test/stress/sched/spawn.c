@@ -193,9 +193,9 @@ struct spawner {
 /* More than a processor's own queue holds: a part of them goes through the global one. */
 static void spawn_batch(void *arg)
 {
-    struct spawner *sp = arg;
-    for (int64_t i = 0; i < sp->n; i++)
-        start(&(struct node){sp->s, sp->from + i, NULL});
+    struct spawner sp = *(struct spawner *)arg; /* it may go when the last one has run */
+    for (int64_t i = 0; i < sp.n; i++)
+        start(&(struct node){sp.s, sp.from + i, NULL});
 }
 
 static void batches(void)
