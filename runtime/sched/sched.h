@@ -51,7 +51,7 @@ struct golocals; /* labels and local values: locals.c */
  * page; the memory of a dead one stays a valid struct g until the runtime stops.
  *
  * The first cache line is all that there is of a goroutine that waits for its first run: an embryo,
- * told by sched.sp == 0, see newproc.c. */
+ * told by sched.sp == 0, see embryo.c. */
 struct g {
     struct gobuf sched;   /* owner: itself while it switches away; const while parked */
     uint32_t status;      /* atomic; states.tbl */
