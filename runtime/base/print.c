@@ -19,13 +19,20 @@ void pr_flush(struct printer *p)
         p->len = 0;
 }
 
+static bool make_room(struct printer *p)
+{
+    if (p->grow != NULL)
+        return p->grow(p);
+    if (p->fd < 0)
+        return false;
+    pr_flush(p);
+    return true;
+}
+
 static void put(struct printer *p, char c)
 {
-    if (p->len == p->cap) {
-        if (p->fd < 0)
-            return;
-        pr_flush(p);
-    }
+    if (p->len == p->cap && !make_room(p))
+        return;
     p->buf[p->len++] = c;
 }
 
@@ -122,7 +129,7 @@ void print_fd(int fd, const char *format, ...)
 
 void print_buf(char *buf, size_t cap, const char *format, ...)
 {
-    struct printer p = {-1, 0, (unsigned)cap - 1, buf};
+    struct printer p = {.fd = -1, .cap = (unsigned)cap - 1, .buf = buf};
     va_list args;
     va_start(args, format);
     vpr(&p, format, args);

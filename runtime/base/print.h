@@ -12,11 +12,12 @@ struct printer {
     unsigned len;
     unsigned cap;
     char *buf;
+    bool (*grow)(struct printer *); /* or NULL: makes room by a larger buf; false if it cannot */
 };
 
 #define PRINTER(name, fd_)                                                                         \
     char name##_buf[512];                                                                          \
-    struct printer name = {(fd_), 0, sizeof name##_buf, name##_buf}
+    struct printer name = {.fd = (fd_), .cap = sizeof name##_buf, .buf = name##_buf}
 
 /* Conversions: %s %c %d %u %x %p %%, width and 0 for numbers, l (long) and z (size_t). */
 void pr(struct printer *p, const char *format, ...) __attribute__((format(printf, 2, 3)));

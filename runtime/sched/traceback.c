@@ -20,7 +20,7 @@
 #include <string.h>
 #include <unistd.h>
 
-#include <loam/debug.h>
+#include <loam.h>
 
 enum { MAX_FRAMES = 100, PATIENCE_NS = 200000000, MAIN_GOID = 1 };
 
@@ -269,17 +269,15 @@ static void print_embryo(const struct g *embryo, void *p)
 
 /* ---- All ---------------------------------------------------------------------------------------- */
 
-void dump_goroutines(int fd, const struct g *first)
+static void dump_goroutines(struct printer *p, const struct g *first)
 {
-    PRINTER(p, fd);
     /* The list begins with what was made last. The main goroutine goes first, as in Go: it is the one
      * that people look for. */
     for (int round = 0; round < 2; round++)
         for (struct g *gp = load_acquire(&allg); gp != NULL; gp = load_acquire(&gp->alllink))
             if (gp != first && (gp->goid == MAIN_GOID) == (round == 0))
-                print_other(&p, gp);
-    each_embryo(print_embryo, &p);
-    pr_flush(&p);
+                print_other(p, gp);
+    each_embryo(print_embryo, p);
 }
 
 void loam_traceback(int fd)
@@ -292,29 +290,54 @@ void loam_traceback(int fd)
     pr_flush(&p);
 }
 
+static bool grow(struct printer *p)
+{
+    unsigned cap = p->cap != 0 ? 2 * p->cap : 64 << 10;
+    char *buf = os_mem_map(cap, "loam dump");
+    if (buf == NULL)
+        return false;
+    if (p->len > 0)
+        memcpy(buf, p->buf, p->len);
+    os_mem_unmap(p->buf, p->cap);
+    p->buf = buf;
+    p->cap = cap;
+    return true;
+}
+
+static void write_out(void *p)
+{
+    pr_flush(p);
+}
+
+/* Nothing is written before the world runs again: who reads may be a goroutine, or may take its time. */
 void loam_dump_goroutines(int fd)
 {
+    struct printer p = {.fd = -1, .grow = grow};
+    struct g *gp = getg();
     if (visit_begin()) {
         /* Modules that came by dlopen: here, not in a handler, and before the stop, because it takes
          * the loader's lock, which a goroutine that is to be stopped may hold. */
         symtab_refresh();
-        struct g *gp = getg();
         /* With a limit: who asks for a dump may do so because a goroutine never comes back. In a
          * blocking call we have no P to halt; they run on then. */
         enum stw_result stop = STW_NO_TURN;
         if (gp == NULL || getm()->p != NULL)
             stop = stopTheWorldFor(STW_DUMP, PATIENCE_NS);
         halted = stop == STW_STOPPED;
-        PRINTER(p, fd);
         if (gp != NULL)
             print_current(&p, gp);
-        pr_flush(&p);
-        dump_goroutines(fd, gp);
+        dump_goroutines(&p, gp);
         halted = false;
         if (stop != STW_NO_TURN)
             startTheWorld();
     }
     visit_end();
+    p.fd = fd;
+    if (gp != NULL && getm()->p == NULL)
+        pr_flush(&p); /* in a blocking call already */
+    else
+        loam_blocking(write_out, &p);
+    os_mem_unmap(p.buf, p.cap);
 }
 
 /* Called by throw and panic, on whatever stack. */
@@ -324,9 +347,9 @@ void throw_traceback(int fd)
     PRINTER(p, fd);
     if (gp != NULL)
         print_current(&p, gp);
-    pr_flush(&p);
     if (throw_all)
-        dump_goroutines(fd, gp);
+        dump_goroutines(&p, gp);
+    pr_flush(&p);
     trace_flush();
 }
 
@@ -380,9 +403,9 @@ static void on_sigquit(int sig, siginfo_t *info, void *uc)
     struct g *gp = getg();
     if (alive && gp != NULL)
         print_other(&p, gp);
-    pr_flush(&p);
     if (alive)
-        dump_goroutines(2, gp);
+        dump_goroutines(&p, gp);
+    pr_flush(&p);
     trace_flush();
     _exit(2);
 }

@@ -16,8 +16,8 @@ bool trace_on;
 
 static struct mutex trace_lock = MUTEX_INIT(leaf);
 static char block[1 << 16];
-static struct printer sink = {-1, 0, sizeof block, block}; /* trace_lock */
-static uint64_t index_;                                    /* trace_lock */
+static struct printer sink = {.fd = -1, .cap = sizeof block, .buf = block}; /* trace_lock */
+static uint64_t index_;                                                     /* trace_lock */
 
 static const char *const names[64] = {
 #define EVENT(number, name, args) [number] = #name,
