@@ -39,7 +39,8 @@ const char *loam_error_text(void)
 
 int loam_num_cpu(void)
 {
-    return os_cpu_count();
+    int n = os_cpu_count();
+    return n > 0 ? n : 1;
 }
 
 /* ---- Settings ---------------------------------------------------------------------------------- */

@@ -57,8 +57,10 @@ char os_thread_state(int tid);
 /* How many threads this process has; -errno. */
 int os_thread_count(void);
 /* CPUs of the affinity mask, at most what the cgroup's quota pays for (rounded up, 2 at least where
- * the mask has 2, as Go 1.25 does). */
+ * the mask has 2, as Go 1.25 does); -errno if that cannot be found out at the moment. */
 int os_cpu_count(void);
+/* Is it for want of descriptors or memory, so that the same may succeed another time? */
+bool os_transient(int err);
 /* The lowest and highest address of the calling thread's stack. */
 void os_thread_stack(uintptr_t *lo, uintptr_t *hi);
 /* Timers of this thread are exact to 1 ns instead of 50 us. Returns the former slack. */
