@@ -11,7 +11,6 @@
 #include "sched/life.h"
 #include "sched/sched.h"
 
-#include <dlfcn.h>
 #include <errno.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -25,7 +24,6 @@ enum { RUN_FAILED = 125, RUN_STOP_NS = 500000000 };
 static struct mutex life_lock = MUTEX_INIT(stop);
 static int life_pid; /* atomic: the process whose thread took life_lock last */
 static bool by_run;  /* life_lock: started by loam_run */
-static void *pin; /* life_lock: our own handle while started, so that nobody unloads running code */
 
 int loam_version(void)
 {
@@ -107,31 +105,6 @@ static int check_version(int version)
                       LOAM_VERSION_MINOR, LOAM_VERSION_PATCH);
 }
 
-#if LOAM_SHARED
-static void pin_library(void)
-{
-    Dl_info self;
-    if (dladdr((void *)(uintptr_t)pin_library, &self) != 0)
-        pin = dlopen(self.dli_fname, RTLD_NOW | RTLD_NOLOAD);
-}
-
-static void unpin_library(void)
-{
-    if (pin != NULL)
-        dlclose(pin);
-    pin = NULL;
-}
-#else
-static void pin_library(void)
-{
-}
-
-static void unpin_library(void)
-{
-    (void)pin;
-}
-#endif
-
 /* ---- Start and stop ------------------------------------------------------------------------------ */
 
 static void calls_cancel(void);
@@ -167,7 +140,6 @@ static int boot(const struct loam_config *config, int version, bool run_mode)
     if (err != 0)
         return err;
     by_run = run_mode;
-    pin_library();
     return 0;
 }
 
@@ -192,7 +164,6 @@ static int stop(int64_t timeout_ns, bool run_ends)
     if (err != 0)
         return err;
     calls_cancel();
-    unpin_library();
     return 0;
 }
 
