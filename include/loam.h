@@ -53,7 +53,9 @@ struct loam_config {
     int maxprocs;      /* how many threads run goroutines at once; 0: LOAMMAXPROCS, GOMAXPROCS, or
                            what CPU affinity and the cgroup's quota allow, re-read while running */
     int max_threads;   /* most threads the runtime may own; 0: 10,000 as in Go */
-    size_t stack_size; /* bytes of a goroutine's stack; 0: 256 KB. Rounded up to a power of two */
+    size_t stack_size; /* bytes of stack that a goroutine's own calls may use, at least; 0: 188 KB.
+                           With a guard of 64 KB and a page rounded up to a power of two, from 256 KB
+                           on: it may use all that is over */
     unsigned flags;    /* LOAM_NO_ENV, LOAM_NO_SIGNALS */
     const char *debug; /* settings in LOAMDEBUG's syntax; the environment's win over them */
 };
@@ -125,8 +127,7 @@ LOAM_API int loam_call(void (*fn)(void *), void *arg);
 /* How to start a goroutine. Zero every field that you do not set. */
 struct loam_go_options {
     const char *name;  /* shown in dumps; not copied, must outlive the goroutine */
-    size_t stack_size; /* bytes; 0: the configured default. Rounded up to a power of two, at most
-                          1 GB */
+    size_t stack_size; /* bytes, at most 1 GB; as in struct loam_config. 0: what is configured */
 };
 
 /* Starts a goroutine that runs fn(arg): Go's `go f(x)`.

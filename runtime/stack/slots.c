@@ -20,7 +20,7 @@
 #include <errno.h>
 #include <string.h>
 
-enum { CLASSES = 13 /* 256 KB << 0 .. 12 = 1 GB */, SLAB_SLOTS = 256 };
+enum { CLASSES = 14 /* 256 KB << 0 .. 13: a stack of 1 GB needs 2 GB */, SLAB_SLOTS = 256 };
 
 struct slab {
     struct slab *next;
@@ -46,15 +46,17 @@ static uint64_t slots;  /* stack_lock: ever handed out */
 
 static size_t class_size(int c)
 {
-    return (size_t)STACK_DEFAULT << c;
+    return (size_t)STACK_SLOT << c;
 }
 
 int stack_class(size_t size)
 {
-    for (int c = 0; c < CLASSES; c++)
-        if (size <= class_size(c))
-            return c;
-    return -1;
+    if (size > STACK_MAX)
+        return -1;
+    int c = 0;
+    while (class_size(c) < size + STACK_GUARD + STACK_TOP)
+        c++;
+    return c;
 }
 
 static bool grow_slab(int c)
@@ -62,7 +64,7 @@ static bool grow_slab(int c)
     size_t size = class_size(c);
     uint32_t n = c == 0 ? SLAB_SLOTS : c < 4 ? 16u >> c : 1;
     struct slab *s = os_mem_map(sizeof *s, "loam stack slab");
-    char *base = s != NULL ? os_mem_map_small_pages(size * n, STACK_DEFAULT, "loam stacks") : NULL;
+    char *base = s != NULL ? os_mem_map_small_pages(size * n, STACK_SLOT, "loam stacks") : NULL;
     if (base == NULL) {
         os_mem_unmap(s, sizeof *s);
         return false;
