@@ -17,7 +17,8 @@ LOAM_API void loam_traceback(int fd);
  *
  * From any thread, but not in a signal handler: SIGQUIT has its own. Stops the world for it, but
  * waits a fifth of a second at most: goroutines that run on are listed as running. The world runs
- * again before the first byte is written; writing is a blocking call, as by loam_blocking. */
+ * again before the first byte is written; writing is a blocking call, as by loam_blocking. A reader
+ * that takes nothing for a minute gets no more. */
 LOAM_API void loam_dump_goroutines(int fd);
 
 /* Figures of the scheduler since start; read by loam_read_sched_stats. */

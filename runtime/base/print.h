@@ -6,9 +6,13 @@
 
 #include <stdarg.h>
 
-/* Collects text and writes it to fd when full or flushed. fd < 0: keeps the first bytes only. */
+/* Collects text and writes it to fd when full or flushed. fd < 0: keeps the first bytes only.
+ *
+ * Whether fd blocks or not, a reader that takes nothing for pr_patience_ms is given up: a process that
+ * is about to end must not wait for ever. */
 struct printer {
     int fd;
+    int err; /* an errno: writing failed, and what came since is lost */
     unsigned len;
     unsigned cap;
     char *buf;
@@ -23,6 +27,8 @@ struct printer {
 void pr(struct printer *p, const char *format, ...) __attribute__((format(printf, 2, 3)));
 void vpr(struct printer *p, const char *format, va_list args);
 void pr_flush(struct printer *p);
+
+extern int pr_patience_ms; /* const but for tests */
 
 /* One formatted write to fd. */
 void print_fd(int fd, const char *format, ...) __attribute__((format(printf, 2, 3)));

@@ -42,6 +42,7 @@ int trace_init(void)
                           strerror(errno));
     sink.fd = fd;
     sink.len = 0;
+    sink.err = 0;
     index_ = 0;
     trace_on = true;
     return 0;
@@ -58,7 +59,10 @@ void trace_fini(void)
     if (!trace_on)
         return;
     trace_flush();
-    close(sink.fd);
+    if (close(sink.fd) != 0 && sink.err == 0)
+        sink.err = errno;
+    if (sink.err != 0)
+        print_fd(2, "loam: evtrace: %s is not whole: %s\n", debug.evtrace, strerror(sink.err));
     sink.fd = -1;
     trace_on = false;
 }
