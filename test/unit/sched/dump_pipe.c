@@ -1,8 +1,10 @@
-/* Dumps into pipes: whoever reads late, not at all, or on a goroutine holds up the dump, not the others. */
+/* Dumps into pipes: whoever reads late, not at all, or on a goroutine holds up the dump, not the others.
+ * Two dumps at once. */
 #include "../../check.h"
 
 #include <fcntl.h>
 #include <pthread.h>
+#include <sys/mman.h>
 
 enum { PARKED = 2000 };
 
@@ -133,11 +135,69 @@ static void nobody_reads(bool foreign)
         CHECK_EQ(loam_stop(-1), 0);
 }
 
+/* ---- Two at once --------------------------------------------------------------------------------------- */
+
+static int nowhere;
+
+static void labelled(void *arg)
+{
+    (void)arg;
+    while (!load(&quit)) {
+        CHECK_EQ(loam_set_label("request", "4711"), 0);
+        loam_yield();
+        CHECK_EQ(loam_set_label("request", NULL), 0);
+    }
+}
+
+static void dump_stopped(void *arg)
+{
+    (void)arg;
+    while (!load(&quit))
+        loam_dump_goroutines(nowhere);
+}
+
+/* In a blocking call the world is not stopped: labels come and go, and are not looked at. */
+static void dump_in_call(void *arg)
+{
+    static char text[1 << 20];
+    int file = memfd_create("dump", 0);
+    (void)arg;
+    for (int64_t i = 0; i < times(300); i++) {
+        CHECK_EQ(ftruncate(file, 0), 0);
+        loam_dump_goroutines(file);
+        ssize_t n = pread(file, text, sizeof text - 1, 0);
+        CHECK(n > 0);
+        text[n] = '\0';
+        CHECK_HAS(text, "goroutine ");
+        CHECK(strstr(text, "4711") == NULL);
+        CHECK_EQ(lseek(file, 0, SEEK_SET), 0);
+    }
+    close(file);
+}
+
+static void two_dumps(void *arg)
+{
+    struct loam_waitgroup wg = {0};
+    (void)arg;
+    nowhere = open("/dev/null", O_WRONLY);
+    store(&quit, 0);
+    for (int i = 0; i < 50; i++)
+        loam_waitgroup_go(&wg, labelled, NULL);
+    loam_waitgroup_go(&wg, dump_stopped, NULL);
+    loam_blocking(dump_in_call, NULL);
+    store(&quit, 1);
+    loam_waitgroup_wait(&wg);
+    close(nowhere);
+}
+
 int main(void)
 {
     for (int procs = 1; procs <= 3; procs++)
         reader_is_goroutine(procs);
     nobody_reads(true);
     nobody_reads(false);
+    CHECK_EQ(loam_start(&(struct loam_config){.maxprocs = 3}), 0);
+    CHECK_EQ(loam_call(two_dumps, NULL), 0);
+    CHECK_EQ(loam_stop(-1), 0);
     return 0;
 }
