@@ -34,7 +34,6 @@ struct loam_sched_stats {
     int threads;                 /* that the runtime owns */
     int gomaxprocs;
     uint64_t stacks_mapped; /* bytes of address space for stacks */
-    uint64_t stacks_free;   /* free stacks kept for reuse */
 };
 
 /* Reads the scheduler's figures, without stopping anything: they need not be of one moment.

@@ -19,8 +19,6 @@ void os_mem_unmap(void *p, size_t size);
 void *os_mem_map_small_pages(size_t size, size_t align, const char *name);
 /* Makes [p, p+size) fault on access: by guard markers (kernel 6.13), else by mprotect. */
 int os_mem_guard(void *p, size_t size, bool force_mprotect);
-/* Drops the pages' contents; they read as zero afterwards. */
-void os_mem_trim(void *p, size_t size);
 /* os_mem_map whose bytes are zero in a forked child. */
 void *os_mem_map_wiped_on_fork(size_t size);
 

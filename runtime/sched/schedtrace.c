@@ -188,7 +188,7 @@ static void read_stats(struct loam_sched_stats *out)
     lock(&sched.lock);
     s.threads = sched.mcount + (sched.sysmon_handle != 0);
     unlock(&sched.lock);
-    stack_stats(&s.stacks_mapped, &s.stacks_free);
+    s.stacks_mapped = stack_mapped();
     *out = s;
 }
 
