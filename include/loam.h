@@ -53,7 +53,9 @@ struct loam_config {
     int maxprocs;      /* how many threads run goroutines at once; 0: LOAMMAXPROCS, GOMAXPROCS, or
                            what CPU affinity and the cgroup's quota allow, re-read while running */
     int max_threads;   /* most threads the runtime may own; 0: 10,000 as in Go */
-    size_t stack_size; /* bytes of a goroutine's stack; 0: 256 KB. Rounded up to a power of two */
+    size_t stack_size; /* bytes of stack that a goroutine's own calls may use, at least; 0: 188 KB.
+                           With a guard of 64 KB and a page rounded up to a power of two, from 256 KB
+                           on: it may use all that is over */
     unsigned flags;    /* LOAM_NO_ENV, LOAM_NO_SIGNALS */
     const char *debug; /* settings in LOAMDEBUG's syntax; the environment's win over them */
 };
@@ -79,7 +81,7 @@ LOAM_API int loam_start_version(const struct loam_config *config, int version);
  * Parked and runnable goroutines are abandoned where they are: nothing of theirs runs any more (as
  * at the end of a Go program); goroutines that run are stopped at their next call into the runtime.
  * Waits at most timeout_ns (negative: for ever). Call it from a foreign thread. Afterwards
- * loam_start may be called again. Objects (channels, timers, ...) that the program has not freed
+ * loam_start may be called again; the library itself stays loaded, dlclose or not. Objects (channels, timers, ...) that the program has not freed
  * stay valid only for their _free function. Errors: -EBUSY a goroutine still runs or is in a
  * blocking call after timeout_ns: the runtime then goes on as before; -EDEADLK called on a
  * goroutine; -EINVAL not started, or by loam_run, which stops it itself; -ECHILD in a forked child.
@@ -125,8 +127,7 @@ LOAM_API int loam_call(void (*fn)(void *), void *arg);
 /* How to start a goroutine. Zero every field that you do not set. */
 struct loam_go_options {
     const char *name;  /* shown in dumps; not copied, must outlive the goroutine */
-    size_t stack_size; /* bytes; 0: the configured default. Rounded up to a power of two, at most
-                          1 GB */
+    size_t stack_size; /* bytes, at most 1 GB; as in struct loam_config. 0: what is configured */
 };
 
 /* Starts a goroutine that runs fn(arg): Go's `go f(x)`.

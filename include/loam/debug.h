@@ -16,7 +16,9 @@ LOAM_API void loam_traceback(int fd);
 /* Writes all goroutines with their states and tracebacks to fd, in Go's form. No malloc.
  *
  * From any thread, but not in a signal handler: SIGQUIT has its own. Stops the world for it, but
- * waits a fifth of a second at most: goroutines that run on are listed as running. */
+ * waits a fifth of a second at most: goroutines that run on are listed as running. The world runs
+ * again before the first byte is written; writing is a blocking call, as by loam_blocking. A reader
+ * that takes nothing for a minute gets no more. */
 LOAM_API void loam_dump_goroutines(int fd);
 
 /* Figures of the scheduler since start; read by loam_read_sched_stats. */
@@ -32,7 +34,6 @@ struct loam_sched_stats {
     int threads;                 /* that the runtime owns */
     int gomaxprocs;
     uint64_t stacks_mapped; /* bytes of address space for stacks */
-    uint64_t stacks_free;   /* free stacks kept for reuse */
 };
 
 /* Reads the scheduler's figures, without stopping anything: they need not be of one moment.

@@ -8,8 +8,8 @@
  *   arch_switch(from, to)             saves the callee-saved registers and the stack pointer in
  *                                     *from, goes on in *to. The floating-point environment is the
  *                                     thread's and stays
- *   arch_prepare(buf, lo, hi, entry)  makes a context that calls entry() on an empty stack; entry
- *                                     must not return. A frame walk ends there
+ *   arch_prepare(buf, hi, entry)      makes a context that calls entry() on an empty stack below hi;
+ *                                     entry must not return. A frame walk ends there
  *   arch_gobuf_pc, arch_gobuf_fp      where a saved context will go on, and its frame pointer
  *   arch_frame_next(fp, &pc, &next)   one step of a frame-pointer walk
  *   arch_ucontext_regs(uc, ...)       pc, sp, fp of a signal context

@@ -16,8 +16,10 @@
 #define SCHED_TICK_GLOBAL 61
 #endif
 
-#define STACK_DEFAULT (256u << 10)
-#define STACK_GUARD (64u << 10)
+#define STACK_SLOT (256u << 10) /* the smallest; the others are powers of two above it */
+#define STACK_GUARD (64u << 10) /* at its low end */
+#define STACK_TOP 4096u /* at its high end: struct g at one of 32 offsets, the first frames */
+#define STACK_DEFAULT (STACK_SLOT - STACK_GUARD - STACK_TOP)
 #define STACK_MAX (1u << 30)
 #define STACK_MAIN (8u << 20) /* the main goroutine gets what a main thread has */
 #define MAX_PROCS 1024

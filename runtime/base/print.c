@@ -4,28 +4,67 @@
  * stack, all of which a fault handler must not do. */
 #include "base/print.h"
 
+#include <errno.h>
+#include <limits.h>
+#include <poll.h>
+#include <time.h>
 #include <unistd.h>
+
+int pr_patience_ms = 60000; /* somebody may be reading page by page */
+
+static int64_t now_ms(void)
+{
+    struct timespec ts;
+    (void)clock_gettime(CLOCK_MONOTONIC, &ts);
+    return ts.tv_sec * INT64_C(1000) + ts.tv_nsec / 1000000;
+}
+
+/* Writes some of the text; 0 or an errno. In pieces of which a pipe that poll calls writable takes one
+ * whole: so a blocking one does not block. */
+static int write_some(int fd, const char **text, size_t n)
+{
+    for (int64_t deadline = now_ms() + pr_patience_ms, left; (left = deadline - now_ms()) >= 0;) {
+        struct pollfd ready = {.fd = fd, .events = POLLOUT};
+        int err = poll(&ready, 1, (int)left) < 0 ? errno : 0;
+        if (err == 0 && ready.revents != 0) {
+            ssize_t done = write(fd, *text, n < PIPE_BUF ? n : PIPE_BUF);
+            if (done > 0) {
+                *text += done;
+                return 0;
+            }
+            err = done < 0 ? errno : EIO;
+        }
+        if (err != 0 && err != EINTR && err != EAGAIN)
+            return err;
+    }
+    return EAGAIN;
+}
 
 void pr_flush(struct printer *p)
 {
-    unsigned done = 0;
-    while (p->fd >= 0 && done < p->len) {
-        ssize_t n = write(p->fd, p->buf + done, p->len - done);
-        if (n <= 0)
-            break; /* nobody left to tell */
-        done += (unsigned)n;
-    }
-    if (p->fd >= 0)
-        p->len = 0;
+    if (p->fd < 0)
+        return;
+    int saved = errno;
+    for (const char *at = p->buf, *end = at + p->len; at < end && p->err == 0;)
+        p->err = write_some(p->fd, &at, (size_t)(end - at));
+    p->len = 0;
+    errno = saved;
+}
+
+static bool make_room(struct printer *p)
+{
+    if (p->grow != NULL)
+        return p->grow(p);
+    if (p->fd < 0)
+        return false;
+    pr_flush(p);
+    return true;
 }
 
 static void put(struct printer *p, char c)
 {
-    if (p->len == p->cap) {
-        if (p->fd < 0)
-            return;
-        pr_flush(p);
-    }
+    if (p->len == p->cap && !make_room(p))
+        return;
     p->buf[p->len++] = c;
 }
 
@@ -122,7 +161,7 @@ void print_fd(int fd, const char *format, ...)
 
 void print_buf(char *buf, size_t cap, const char *format, ...)
 {
-    struct printer p = {-1, 0, (unsigned)cap - 1, buf};
+    struct printer p = {.fd = -1, .cap = (unsigned)cap - 1, .buf = buf};
     va_list args;
     va_start(args, format);
     vpr(&p, format, args);

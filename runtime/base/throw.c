@@ -39,7 +39,7 @@ void throw(const char *text)
 void throwf(const char *format, ...)
 {
     char buf[256];
-    struct printer p = {-1, 0, sizeof buf - 1, buf};
+    struct printer p = {.fd = -1, .cap = sizeof buf - 1, .buf = buf};
     va_list args;
     va_start(args, format);
     vpr(&p, format, args);
@@ -60,7 +60,7 @@ void panic_text(const char *text)
 
 int error_note(int err, const char *format, ...)
 {
-    struct printer p = {-1, 0, sizeof note - 1, note};
+    struct printer p = {.fd = -1, .cap = sizeof note - 1, .buf = note};
     va_list args;
     va_start(args, format);
     vpr(&p, format, args);

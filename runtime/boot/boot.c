@@ -11,7 +11,6 @@
 #include "sched/life.h"
 #include "sched/sched.h"
 
-#include <dlfcn.h>
 #include <errno.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -25,7 +24,6 @@ enum { RUN_FAILED = 125, RUN_STOP_NS = 500000000 };
 static struct mutex life_lock = MUTEX_INIT(stop);
 static int life_pid; /* atomic: the process whose thread took life_lock last */
 static bool by_run;  /* life_lock: started by loam_run */
-static void *pin; /* life_lock: our own handle while started, so that nobody unloads running code */
 
 int loam_version(void)
 {
@@ -39,7 +37,8 @@ const char *loam_error_text(void)
 
 int loam_num_cpu(void)
 {
-    return os_cpu_count();
+    int n = os_cpu_count();
+    return n > 0 ? n : 1;
 }
 
 /* ---- Settings ---------------------------------------------------------------------------------- */
@@ -106,31 +105,6 @@ static int check_version(int version)
                       LOAM_VERSION_MINOR, LOAM_VERSION_PATCH);
 }
 
-#if LOAM_SHARED
-static void pin_library(void)
-{
-    Dl_info self;
-    if (dladdr((void *)(uintptr_t)pin_library, &self) != 0)
-        pin = dlopen(self.dli_fname, RTLD_NOW | RTLD_NOLOAD);
-}
-
-static void unpin_library(void)
-{
-    if (pin != NULL)
-        dlclose(pin);
-    pin = NULL;
-}
-#else
-static void pin_library(void)
-{
-}
-
-static void unpin_library(void)
-{
-    (void)pin;
-}
-#endif
-
 /* ---- Start and stop ------------------------------------------------------------------------------ */
 
 static void calls_cancel(void);
@@ -166,7 +140,6 @@ static int boot(const struct loam_config *config, int version, bool run_mode)
     if (err != 0)
         return err;
     by_run = run_mode;
-    pin_library();
     return 0;
 }
 
@@ -200,7 +173,6 @@ static int stop(int64_t timeout_ns, bool run_ends)
     if (err != 0)
         return err;
     calls_cancel();
-    unpin_library();
     return 0;
 }
 
@@ -351,6 +323,7 @@ int loam_call(void (*fn)(void *), void *arg)
     if (fn == NULL)
         fatal("go of nil func value");
     uintptr_t callerpc = (uintptr_t)__builtin_return_address(0);
+    /* sema: it is held while its caller parks, which takes the scheduler's and the trace's */
     struct call c = {.fn = fn, .arg = arg, .caller = getg(), .lock = MUTEX_INIT(sema)};
     if (os_forked() || c.caller == NULL)
         return call_foreign(&c, callerpc);

@@ -124,7 +124,7 @@ noinline void chan_unlock_slow(struct loam_hchan *c)
     /* seqcst: before any later load of this thread; see chan_int.h. On arm64 an exchange with acquire
      * and release, or its store-release before the load-acquire of a rejection, orders so. */
     if (xchg_seqcst(&c->lock.key, 0) == 2)
-        unlock_slow(&c->lock); /* uses the address only */
+        unlock_slow(&c->lock, 2); /* uses the address only */
 }
 
 noinline void chan_torture_delay(void)

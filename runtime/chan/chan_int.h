@@ -146,7 +146,7 @@ static always_inline void chan_unlock_in_hook(struct loam_hchan *c)
 #endif
     /* seqcst: as in chan_unlock_slow */
     if (__atomic_exchange_n(&c->lock.key, 0, __ATOMIC_SEQ_CST) == 2)
-        unlock_slow(&c->lock);
+        unlock_slow(&c->lock, 2);
 #else
     chan_unlock(c);
 #endif

@@ -31,9 +31,10 @@ void lock_slow(struct mutex *l)
         os_futex_wait(&l->key, 2, -1);
 }
 
-void unlock_slow(struct mutex *l)
+void unlock_slow(struct mutex *l, uint32_t was)
 {
-    /* unlock() has already stored 0: a 2 was there, or the mutex was not locked */
+    if (was == 0)
+        throw("unlock: the mutex was not locked");
     os_futex_wake(&l->key, 1);
 }
 

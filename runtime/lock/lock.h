@@ -36,7 +36,7 @@ struct note {
     }
 
 void lock_slow(struct mutex *l);
-void unlock_slow(struct mutex *l);
+void unlock_slow(struct mutex *l, uint32_t was);
 void lock_rank_check(struct mutex *l);
 void lock_rank_release(struct mutex *l);
 /* The mutexes that this thread holds (debug builds; 0 otherwise). */
@@ -68,8 +68,9 @@ static always_inline void unlock(struct mutex *l)
     lock_rank_release(l);
 #endif
     /* release: the next holder sees what this one wrote */
-    if (unlikely(xchg_release(&l->key, 0) != 1))
-        unlock_slow(l);
+    uint32_t was = xchg_release(&l->key, 0);
+    if (unlikely(was != 1))
+        unlock_slow(l, was);
 }
 
 void notewakeup(struct note *n);

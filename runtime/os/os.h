@@ -19,8 +19,6 @@ void os_mem_unmap(void *p, size_t size);
 void *os_mem_map_small_pages(size_t size, size_t align, const char *name);
 /* Makes [p, p+size) fault on access: by guard markers (kernel 6.13), else by mprotect. */
 int os_mem_guard(void *p, size_t size, bool force_mprotect);
-/* Drops the pages' contents; they read as zero afterwards. */
-void os_mem_trim(void *p, size_t size);
 /* os_mem_map whose bytes are zero in a forked child. */
 void *os_mem_map_wiped_on_fork(size_t size);
 
@@ -59,8 +57,10 @@ char os_thread_state(int tid);
 /* How many threads this process has; -errno. */
 int os_thread_count(void);
 /* CPUs of the affinity mask, at most what the cgroup's quota pays for (rounded up, 2 at least where
- * the mask has 2, as Go 1.25 does). */
+ * the mask has 2, as Go 1.25 does); -errno if that cannot be found out at the moment. */
 int os_cpu_count(void);
+/* Is it for want of descriptors or memory, so that the same may succeed another time? */
+bool os_transient(int err);
 /* The lowest and highest address of the calling thread's stack. */
 void os_thread_stack(uintptr_t *lo, uintptr_t *hi);
 /* Timers of this thread are exact to 1 ns instead of 50 us. Returns the former slack. */

@@ -112,6 +112,8 @@ int sched_start(const struct life_config *config)
     sched.maxprocs_fixed = n > 0;
     if (n <= 0)
         n = os_cpu_count();
+    if (n <= 0)
+        n = 1; /* unknown at the moment: sysmon will see */
     if (n > MAX_PROCS)
         n = MAX_PROCS;
     if (debug.dst_on)

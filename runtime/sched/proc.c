@@ -488,7 +488,8 @@ void checkdead_locked(void)
             return;
     /* Threads that the program made itself may wake goroutines too. */
     int threads = os_thread_count();
-    if (threads > sched.mcount + (sched.sysmon_handle != 0) + load_relaxed(&sched.external_threads))
+    if (threads < 0 || /* nobody can know */
+        threads > sched.mcount + (sched.sysmon_handle != 0) + load_relaxed(&sched.external_threads))
         return;
     unlock(&sched.lock);
     throw_all = true;

@@ -262,7 +262,6 @@ void golocals_inherit(struct g *gp, struct g *parent);
 /* ---- traceback.c ---- */
 int traceback_init(bool handlers);
 void traceback_fini(void);
-void dump_goroutines(int fd, const struct g *first);
 extern bool throw_all; /* a fatal error is to print every goroutine */
 
 #endif

@@ -132,7 +132,7 @@ static void print_ps_and_ms(struct printer *p, int procs)
 void schedtrace(bool detail)
 {
     char buf[8192];
-    struct printer p = {2, 0, sizeof buf, buf};
+    struct printer p = {.fd = 2, .cap = sizeof buf, .buf = buf};
     lock(&sched.lock); /* nothing comes or goes meanwhile; Ps and Gs run on */
     int64_t now = nanotime();
     if (first_line == 0)
@@ -191,7 +191,7 @@ static void read_stats(struct loam_sched_stats *out)
     lock(&sched.lock);
     s.threads = sched.mcount + (sched.sysmon_handle != 0);
     unlock(&sched.lock);
-    stack_stats(&s.stacks_mapped, &s.stacks_free);
+    s.stacks_mapped = stack_mapped();
     *out = s;
 }
 

@@ -205,7 +205,7 @@ static void sysmon(void *arg)
             if (!load_relaxed(&sched.maxprocs_fixed) && now - last_follow > 1000000000) {
                 last_follow = now;
                 int n = os_cpu_count();
-                if (n != load_relaxed(&gomaxprocs) && n <= MAX_PROCS)
+                if (n > 0 && n != load_relaxed(&gomaxprocs) && n <= MAX_PROCS)
                     maxprocs_follow(n);
             }
         }

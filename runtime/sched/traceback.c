@@ -20,14 +20,13 @@
 #include <string.h>
 #include <unistd.h>
 
-#include <loam/debug.h>
+#include <loam.h>
 
 enum { MAX_FRAMES = 100, PATIENCE_NS = 200000000, MAIN_GOID = 1 };
 
 bool throw_all;
 
 static bool handler_installed;
-static bool halted;  /* while a dump is printed: nobody runs beside it */
 static int quit_tid; /* atomic: the thread that prints because of a signal */
 
 /* ---- One goroutine -------------------------------------------------------------------------- */
@@ -191,7 +190,8 @@ static const char *status_words(const struct g *gp, uint32_t status)
     }
 }
 
-static void print_header(struct printer *p, const struct g *gp, uint32_t status)
+/* halted: nobody runs beside us. */
+static void print_header(struct printer *p, const struct g *gp, uint32_t status, bool halted)
 {
     pr(p, "\ngoroutine %lu", (unsigned long)gp->goid);
     if (gp->name != NULL)
@@ -231,17 +231,17 @@ static noinline void print_current(struct printer *p, const struct g *gp)
     uintptr_t fp = (uintptr_t)__builtin_frame_address(0);
     uintptr_t pc, next;
     arch_frame_next(fp, &pc, &next);
-    print_header(p, gp, load_relaxed(&gp->status));
+    print_header(p, gp, load_relaxed(&gp->status), false);
     (void)print_stack(p, pc, next, gp->stack.lo, gp->stack.hi, true);
     print_created(p, gp);
 }
 
-static void print_other(struct printer *p, const struct g *gp)
+static void print_other(struct printer *p, const struct g *gp, bool halted)
 {
     uint32_t status = load_acquire(&gp->status);
     if (status == G_idle || status == G_dead)
         return;
-    print_header(p, gp, status);
+    print_header(p, gp, status, halted);
     struct m *mp = load_relaxed(&gp->m);
     /* acquire: the registers are there. It may have been caught in the middle of a switch. */
     bool caught = mp != NULL && load_acquire(&mp->sig_caught) && mp->sig_sp >= gp->stack.lo &&
@@ -269,17 +269,15 @@ static void print_embryo(const struct g *embryo, void *p)
 
 /* ---- All ---------------------------------------------------------------------------------------- */
 
-void dump_goroutines(int fd, const struct g *first)
+static void dump_goroutines(struct printer *p, const struct g *first, bool halted)
 {
-    PRINTER(p, fd);
     /* The list begins with what was made last. The main goroutine goes first, as in Go: it is the one
      * that people look for. */
     for (int round = 0; round < 2; round++)
         for (struct g *gp = load_acquire(&allg); gp != NULL; gp = load_acquire(&gp->alllink))
             if (gp != first && (gp->goid == MAIN_GOID) == (round == 0))
-                print_other(&p, gp);
-    each_embryo(print_embryo, &p);
-    pr_flush(&p);
+                print_other(p, gp, halted);
+    each_embryo(print_embryo, p);
 }
 
 void loam_traceback(int fd)
@@ -292,29 +290,52 @@ void loam_traceback(int fd)
     pr_flush(&p);
 }
 
+static bool grow(struct printer *p)
+{
+    unsigned cap = p->cap != 0 ? 2 * p->cap : 64 << 10;
+    char *buf = os_mem_map(cap, "loam dump");
+    if (buf == NULL)
+        return false;
+    if (p->len > 0)
+        memcpy(buf, p->buf, p->len);
+    os_mem_unmap(p->buf, p->cap);
+    p->buf = buf;
+    p->cap = cap;
+    return true;
+}
+
+static void write_out(void *p)
+{
+    pr_flush(p);
+}
+
+/* Nothing is written before the world runs again: who reads may be a goroutine, or may take its time. */
 void loam_dump_goroutines(int fd)
 {
+    struct printer p = {.fd = -1, .grow = grow};
+    struct g *gp = getg();
     if (visit_begin()) {
         /* Modules that came by dlopen: here, not in a handler, and before the stop, because it takes
          * the loader's lock, which a goroutine that is to be stopped may hold. */
         symtab_refresh();
-        struct g *gp = getg();
         /* With a limit: who asks for a dump may do so because a goroutine never comes back. In a
          * blocking call we have no P to halt; they run on then. */
         enum stw_result stop = STW_NO_TURN;
         if (gp == NULL || getm()->p != NULL)
             stop = stopTheWorldFor(STW_DUMP, PATIENCE_NS);
-        halted = stop == STW_STOPPED;
-        PRINTER(p, fd);
         if (gp != NULL)
             print_current(&p, gp);
-        pr_flush(&p);
-        dump_goroutines(fd, gp);
-        halted = false;
+        dump_goroutines(&p, gp, stop == STW_STOPPED);
         if (stop != STW_NO_TURN)
             startTheWorld();
     }
     visit_end();
+    p.fd = fd;
+    if (gp != NULL && getm()->p == NULL)
+        pr_flush(&p); /* in a blocking call already */
+    else
+        loam_blocking(write_out, &p);
+    os_mem_unmap(p.buf, p.cap);
 }
 
 /* Called by throw and panic, on whatever stack. */
@@ -324,9 +345,9 @@ void throw_traceback(int fd)
     PRINTER(p, fd);
     if (gp != NULL)
         print_current(&p, gp);
-    pr_flush(&p);
     if (throw_all)
-        dump_goroutines(fd, gp);
+        dump_goroutines(&p, gp, false);
+    pr_flush(&p);
     trace_flush();
 }
 
@@ -373,16 +394,16 @@ static void on_sigquit(int sig, siginfo_t *info, void *uc)
     arch_ucontext_regs(uc, &pc, &sp, &fp);
     /* never ended: a stop must not take the memory away */
     bool alive = visit_begin();
-    halted = alive && halt_threads(tid);
+    bool halted = alive && halt_threads(tid);
     PRINTER(p, 2);
     pr(&p, "SIGQUIT: quit\nPC=0x%lx m=%d sigcode=%d\n", (unsigned long)pc, mp != NULL ? mp->id : -1,
        info->si_code);
     struct g *gp = getg();
     if (alive && gp != NULL)
-        print_other(&p, gp);
-    pr_flush(&p);
+        print_other(&p, gp, halted);
     if (alive)
-        dump_goroutines(2, gp);
+        dump_goroutines(&p, gp, halted);
+    pr_flush(&p);
     trace_flush();
     _exit(2);
 }

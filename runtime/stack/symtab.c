@@ -76,6 +76,7 @@ struct symtab_image {
 static struct modules *modules;      /* symtab_init and symtab_fini; const between them */
 static uint32_t refreshing;          /* atomic: somebody takes the list */
 static struct symtab_image no_image; /* const: "we looked, there is nothing" */
+static struct symtab_image not_now; /* const: "no descriptor or memory at the moment"; never kept */
 
 /* ---- Files ---------------------------------------------------------------------------------- */
 
@@ -382,7 +383,7 @@ static struct symtab_image *load_pcln(const struct file *f, uint64_t offset, uin
     size_t map_size = sizeof(struct symtab_image) + (size_t)h.size;
     struct symtab_image *image = os_mem_map(map_size, "loam lines");
     if (image == NULL)
-        return NULL;
+        return &not_now;
     char *table = (char *)(image + 1);
     if (!file_read(f, offset, table, (size_t)h.size) || memcmp(table, &h, sizeof h) != 0 ||
         table[h.string_offset + h.string_size - 1] != '\0') {
@@ -465,7 +466,7 @@ static struct symtab_image *load_symbols(const struct file *f, const ElfW(Shdr) 
         return NULL;
     struct symtab_image *image = os_mem_map((size_t)map_size, "loam symbols");
     if (image == NULL)
-        return NULL;
+        return &not_now;
     image->map_size = (size_t)map_size;
     image->symbols = (struct symbol *)(image + 1);
     char *strings = (char *)(image->symbols + n);
@@ -543,7 +544,11 @@ static struct symtab_image *image_of(struct module *m)
         if (file_open(&f, m->open_path)) {
             made = load_file(&f, m);
             (void)close(f.fd);
+        } else if (os_transient(errno)) {
+            made = &not_now;
         }
+        if (made == &not_now)
+            return NULL; /* the next lookup tries again */
         if (made == NULL)
             made = &no_image;
         /* acqrel: whoever sees the pointer sees what it points to; the loser sees the winner's. */

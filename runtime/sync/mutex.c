@@ -53,16 +53,16 @@ enum {
  * nobody anything, and the mutex comes free sooner than a switch to and fro would take. */
 static bool can_spin(int round)
 {
-    static int cpus; /* atomic: 0 not yet asked; relaxed: everybody stores the same */
+    static int cpus; /* atomic: 0 or below: not known yet; relaxed: all store the same */
     if (round >= SPIN_ROUNDS || gomaxprocs == 1)
         return false;
     struct m *mp = getm();
     struct p *pp = mp->p;
     if (pp == NULL || !runqempty(pp))
         return false;
-    if (unlikely(load_relaxed(&cpus) == 0))
+    if (unlikely(load_relaxed(&cpus) <= 0))
         store_relaxed(&cpus, os_cpu_count());
-    if (load_relaxed(&cpus) == 1)
+    if (load_relaxed(&cpus) <= 1)
         return false;
     /* Another P that runs: a hint only, relaxed. The search is short where it matters, on a busy
      * program. */

@@ -17,8 +17,8 @@ bool trace_on;
 
 static struct mutex trace_lock = MUTEX_INIT(leaf);
 static char block[1 << 16];
-static struct printer sink = {-1, 0, sizeof block, block}; /* trace_lock */
-static uint64_t index_;                                    /* trace_lock */
+static struct printer sink = {.fd = -1, .cap = sizeof block, .buf = block}; /* trace_lock */
+static uint64_t index_;                                                     /* trace_lock */
 
 static const char *const names[64] = {
 #define EVENT(number, name, args) [number] = #name,
@@ -43,6 +43,7 @@ int trace_init(void)
                           strerror(errno));
     sink.fd = fd;
     sink.len = 0;
+    sink.err = 0;
     index_ = 0;
     trace_on = true;
     /* A program that ends by exit() is to have its trace as well. */
@@ -63,7 +64,10 @@ void trace_fini(void)
     if (!trace_on)
         return;
     trace_flush();
-    close(sink.fd);
+    if (close(sink.fd) != 0 && sink.err == 0)
+        sink.err = errno;
+    if (sink.err != 0)
+        print_fd(2, "loam: evtrace: %s is not whole: %s\n", debug.evtrace, strerror(sink.err));
     sink.fd = -1;
     trace_on = false;
 }

@@ -41,6 +41,12 @@ static void works(void *arg)
     loam_waitgroup_done(&all);
 }
 
+static void is_called(void *arg)
+{
+    loam_yield();
+    ++*(int *)arg;
+}
+
 static void ticks(void *arg)
 {
     (void)arg;
@@ -81,6 +87,8 @@ static int seeded(int argc, char **argv)
     for (int i = 0; i < 40; i++)
         sum += loam_recv(numbers);
     loam_waitgroup_wait(&all);
+    if (loam_call(is_called, &sum) != 0)
+        loam_panic("%s", loam_error_text());
     loam_dump_goroutines(nowhere);
     printf("%d after %lld virtual ns\n", sum, (long long)loam_now());
     go(ticks, NULL);

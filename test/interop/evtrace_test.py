@@ -120,6 +120,11 @@ class Test(unittest.TestCase):
         self.assertEqual(done.returncode, 125)
         self.assertIn("cannot write /nowhere/x", done.stderr)
 
+    def test_not_whole(self):
+        done = run(example("hello"), LOAMDEBUG="dst=1,evtrace=/dev/full")
+        self.assertEqual((done.returncode, done.stderr),
+                         (0, "loam: evtrace: /dev/full is not whole: No space left on device\n"))
+
 
 class Rules(unittest.TestCase):
     """The parser itself: what breaks a rule is found."""

@@ -9,6 +9,7 @@
 
 #include <dlfcn.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <link.h>
 #include <malloc.h>
 #include <pthread.h>
@@ -16,6 +17,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 
 #define CHECK(cond)                                                                                \
     do {                                                                                           \
@@ -231,6 +233,20 @@ static void test_handler(void)
     CHECK(sigaltstack(&alt, NULL) == 0);
 }
 
+/* Without a descriptor left there is no name, but there is when one is free again. */
+static void test_no_descriptor(void)
+{
+    struct symtab_entry e;
+    struct rlimit all, none;
+    CHECK(getrlimit(RLIMIT_NOFILE, &all) == 0);
+    none = (struct rlimit){0, all.rlim_max};
+    CHECK(setrlimit(RLIMIT_NOFILE, &none) == 0);
+    CHECK(symtab_find(here(), &e));
+    CHECK(e.function == NULL && e.module != NULL);
+    CHECK(setrlimit(RLIMIT_NOFILE, &all) == 0);
+    test_own_functions();
+}
+
 static pthread_barrier_t barrier;
 
 static void *look_up(void *arg)
@@ -281,6 +297,9 @@ static int test(void)
         test_dlopen();
         symtab_fini();
         CHECK(!symtab_find(here(), &e));
+        CHECK(symtab_init() == 0);
+        test_no_descriptor();
+        symtab_fini();
     }
     test_race();
     CHECK(count_maps() == maps);

@@ -76,13 +76,6 @@ int os_mem_guard(void *p, size_t size, bool force_mprotect)
     return err;
 }
 
-void os_mem_trim(void *p, size_t size)
-{
-    int saved = errno;
-    (void)madvise(p, size, MADV_DONTNEED);
-    errno = saved;
-}
-
 void *os_mem_map_wiped_on_fork(size_t size)
 {
     int saved = errno;

@@ -4,7 +4,6 @@
 #include "base/atomic.h"
 #include "base/print.h"
 
-#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
@@ -12,6 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -129,13 +129,12 @@ char os_thread_state(int tid)
 int os_thread_count(void)
 {
     int saved = errno;
-    char buf[2048];
+    struct stat st;
     int n = -ENOENT;
-    if (slurp("/proc/self/status", buf, sizeof buf) > 0) {
-        const char *line = strstr(buf, "\nThreads:");
-        if (line != NULL)
-            n = atoi(line + 9);
-    }
+    /* The links of a directory are two and one for each directory in it. No descriptor is needed, nor a
+     * buffer that a long line of the process's status file could exceed. */
+    if (stat("/proc/self/task", &st) == 0 && st.st_nlink > 2)
+        n = (int)st.st_nlink - 2;
     errno = saved;
     return n;
 }
@@ -153,71 +152,90 @@ static void apply_quota(int64_t quota, int64_t period, int *cpus)
         *cpus = (int)n;
 }
 
-static void cgroup2_quota(char *path, size_t root, int *cpus)
+/* Reads a file about limits: missing where there is none, closed to us in some sandboxes. Its length;
+ * 0: no limit that we could know of; -errno: another time perhaps. */
+static ssize_t slurp_limit(const char *path, char *buf, size_t cap)
+{
+    ssize_t n = slurp(path, buf, cap);
+    return n >= 0 || os_transient((int)-n) ? n : 0;
+}
+
+static int cgroup2_quota(char *path, size_t root, int *cpus)
 {
     /* a parent's limit binds its children: walk up to the root */
     for (;;) {
         char file[600], buf[64];
         print_buf(file, sizeof file, "%s/cpu.max", path);
-        if (slurp(file, buf, sizeof buf) > 0 && strncmp(buf, "max", 3) != 0) {
+        ssize_t n = slurp_limit(file, buf, sizeof buf);
+        if (n < 0)
+            return (int)n;
+        if (n > 0 && strncmp(buf, "max", 3) != 0) {
             char *end;
             long long quota = strtoll(buf, &end, 10);
             apply_quota(quota, strtoll(end, NULL, 10), cpus);
         }
         char *slash = strrchr(path + root, '/');
         if (slash == NULL)
-            return;
+            return 0;
         *slash = '\0';
     }
 }
 
-static void cgroup1_quota(const char *dir, int *cpus)
+static int cgroup1_quota(const char *dir, int *cpus)
 {
     char file[600], quota[32], period[32];
     print_buf(file, sizeof file, "%s/cpu.cfs_quota_us", dir);
-    if (slurp(file, quota, sizeof quota) <= 0)
-        return;
+    ssize_t n = slurp_limit(file, quota, sizeof quota);
+    if (n <= 0)
+        return (int)n;
     print_buf(file, sizeof file, "%s/cpu.cfs_period_us", dir);
-    if (slurp(file, period, sizeof period) > 0)
-        apply_quota(strtoll(quota, NULL, 10), strtoll(period, NULL, 10), cpus);
+    n = slurp_limit(file, period, sizeof period);
+    if (n <= 0)
+        return (int)n;
+    apply_quota(strtoll(quota, NULL, 10), strtoll(period, NULL, 10), cpus);
+    return 0;
+}
+
+/* A line of /proc/self/cgroup. */
+static int cgroup_quota(const char *line, int *cpus)
+{
+    char dir[512];
+    if (strncmp(line, "0::", 3) == 0) {
+        static const char root[] = "/sys/fs/cgroup";
+        print_buf(dir, sizeof dir, "%s%s", root, line[3] == '/' && !line[4] ? "" : line + 3);
+        return cgroup2_quota(dir, sizeof root - 1, cpus);
+    }
+    const char *controllers = strchr(line, ':');
+    const char *path = controllers ? strchr(controllers + 1, ':') : NULL;
+    if (path == NULL || memmem(controllers, (size_t)(path - controllers), "cpu", 3) == NULL)
+        return 0;
+    /* inside a container the path of the host is not mounted: the root is ours */
+    print_buf(dir, sizeof dir, "/sys/fs/cgroup/cpu%s", path + 1);
+    int err = cgroup1_quota(dir, cpus);
+    return err != 0 ? err : cgroup1_quota("/sys/fs/cgroup/cpu", cpus);
+}
+
+bool os_transient(int err)
+{
+    return err == EMFILE || err == ENFILE || err == ENOMEM || err == EINTR;
 }
 
 int os_cpu_count(void)
 {
     int saved = errno;
-    int cpus = 1;
-    cpu_set_t *set = CPU_ALLOC(4096);
-    size_t size = CPU_ALLOC_SIZE(4096);
-    if (set != NULL && sched_getaffinity(0, size, set) == 0)
-        cpus = CPU_COUNT_S(size, set);
-    CPU_FREE(set);
-
+    unsigned long set[4096 / (8 * sizeof(long))]; /* not by CPU_ALLOC, which can fail */
+    int cpus = sched_getaffinity(0, sizeof set, (cpu_set_t *)set) != 0
+                   ? -errno
+                   : CPU_COUNT_S(sizeof set, (cpu_set_t *)set);
     char buf[4096];
-    if (slurp("/proc/self/cgroup", buf, sizeof buf) > 0) {
-        char *save = NULL;
-        for (char *line = strtok_r(buf, "\n", &save); line != NULL;
-             line = strtok_r(NULL, "\n", &save)) {
-            char dir[512];
-            if (strncmp(line, "0::", 3) == 0) {
-                static const char root[] = "/sys/fs/cgroup";
-                print_buf(dir, sizeof dir, "%s%s", root,
-                          line[3] == '/' && !line[4] ? "" : line + 3);
-                cgroup2_quota(dir, sizeof root - 1, &cpus);
-            } else {
-                const char *controllers = strchr(line, ':');
-                const char *path = controllers ? strchr(controllers + 1, ':') : NULL;
-                if (path == NULL ||
-                    memmem(controllers, (size_t)(path - controllers), "cpu", 3) == NULL)
-                    continue;
-                /* inside a container the path of the host is not mounted: the root is ours */
-                print_buf(dir, sizeof dir, "/sys/fs/cgroup/cpu%s", path + 1);
-                cgroup1_quota(dir, &cpus);
-                cgroup1_quota("/sys/fs/cgroup/cpu", &cpus);
-            }
-        }
-    }
+    ssize_t n = slurp_limit("/proc/self/cgroup", buf, sizeof buf);
+    int err = n < 0 ? (int)n : 0;
+    char *save = NULL;
+    for (char *line = strtok_r(buf, "\n", &save); line != NULL && err == 0;
+         line = strtok_r(NULL, "\n", &save))
+        err = cgroup_quota(line, &cpus);
     errno = saved;
-    return cpus > 0 ? cpus : 1;
+    return err != 0 ? err : cpus;
 }
 
 void os_thread_stack(uintptr_t *lo, uintptr_t *hi)

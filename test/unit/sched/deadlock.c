@@ -1,7 +1,10 @@
 /* Deadlock: reported when nobody can wake a goroutine any more, and only then. */
 #include "../../child.h"
 
+#include <fcntl.h>
+#include <grp.h>
 #include <pthread.h>
+#include <sys/resource.h>
 
 static struct outcome o;
 static loam_chan(int) c;
@@ -178,6 +181,44 @@ static void wait_foreign(void)
     pthread_join(t, NULL);
 }
 
+/* Whether there are other threads is found out without a descriptor. */
+static void use_up_descriptors(void)
+{
+    struct rlimit few = {32, 32};
+    CHECK_EQ(setrlimit(RLIMIT_NOFILE, &few), 0);
+    while (open("/dev/null", O_RDONLY) >= 0)
+        ;
+}
+
+static void wait_foreign_no_descriptor(void)
+{
+    use_up_descriptors();
+    wait_foreign();
+}
+
+static void wait_no_descriptor(void)
+{
+    use_up_descriptors();
+    receive(NULL);
+}
+
+/* Many groups make a long line in the process's status, before the number of its threads. */
+static void wait_foreign_many_groups(void)
+{
+    gid_t groups[300];
+    for (gid_t i = 0; i < 300; i++)
+        groups[i] = 1000000000 + i;
+    (void)setgroups(300, groups); /* where it may not, this is wait_foreign once more */
+    wait_foreign();
+}
+
+/* Where there is no /proc nobody can know. */
+static void wait_foreign_no_proc(void)
+{
+    (void)!chroot("/sys");
+    wait_foreign();
+}
+
 static void wait_unannounced(void)
 {
     usleep(300000);
@@ -207,6 +248,7 @@ static const struct {
     {"after work", wait_after_work, "goroutine 1 [chan receive]:", false},
     {"wired", wait_wired, "goroutine 1 [chan receive, locked to thread]:", false},
     {"for wired", wait_for_wired, "goroutine 1 [chan receive]:", false},
+    {"no descriptor", wait_no_descriptor, "goroutine 1 [chan receive]:", false},
     {"for thread", wait_for_thread, "goroutine 1 [chan receive]:", true},
     {"stopped timer", stop_timer, "goroutine 1 [chan receive]:", false},
     {"sleeper", wait_sleeper, NULL, false},
@@ -214,6 +256,9 @@ static const struct {
     {"calls", wait_call, NULL, true},
     {"own call", wait_own_call, NULL, true},
     {"foreign thread", wait_foreign, NULL, true},
+    {"foreign thread, no descriptor", wait_foreign_no_descriptor, NULL, true},
+    {"foreign thread, many groups", wait_foreign_many_groups, NULL, true},
+    {"foreign thread, no /proc", wait_foreign_no_proc, NULL, true},
     {"unannounced", wait_unannounced, NULL, true},
     {"wired sleeper", wired_sleeps, NULL, false},
 };

@@ -2,7 +2,12 @@
  * blocked or not yet begun on the Ps that go away. None is lost, timers fire, counts go on. */
 #include "sched/sched_int.h"
 
+#include "os/os.h"
 #include "schedtest.h"
+
+#include <errno.h>
+#include <sched.h>
+#include <sys/resource.h>
 
 static struct loam_waitgroup wg;
 static int ran, ready, go_on;
@@ -50,6 +55,44 @@ static void foreign_returns(void)
     CHECK_EQ(loam_call(count, NULL), 0);
     CHECK_EQ(loam_stop(-1), 0);
     CHECK_EQ(loam_gomaxprocs(0), 0);
+}
+
+/* ---- What the system allows ------------------------------------------------------------------------- */
+
+static void keep_to(const cpu_set_t *set)
+{
+    AWAIT_THREAD(load(&sched.sysmon_tid) != 0);
+    CHECK_EQ(sched_setaffinity(sched.sysmon_tid, sizeof *set, set), 0); /* it looks at its own */
+}
+
+/* It is followed, but not while it cannot be found out. */
+static void follows(void)
+{
+    struct rlimit all;
+    cpu_set_t most, one;
+    CHECK_EQ(sched_getaffinity(0, sizeof most, &most), 0);
+    int n = os_cpu_count(), first = 0;
+    if (n == 1)
+        return;
+    while (!CPU_ISSET(first, &most))
+        first++;
+    CPU_ZERO(&one);
+    CPU_SET(first, &one);
+    CHECK_EQ(getrlimit(RLIMIT_NOFILE, &all), 0);
+    struct rlimit none = {0, all.rlim_max};
+    CHECK_EQ(loam_start(&(struct loam_config){.flags = LOAM_NO_ENV}), 0);
+    CHECK_EQ(loam_gomaxprocs(0), n);
+    CHECK_EQ(setrlimit(RLIMIT_NOFILE, &none), 0);
+    CHECK_EQ(os_cpu_count(), -EMFILE);
+    CHECK_EQ(loam_num_cpu(), 1);
+    keep_to(&one);
+    usleep(2500000);
+    CHECK_EQ(loam_gomaxprocs(0), n);
+    CHECK_EQ(setrlimit(RLIMIT_NOFILE, &all), 0);
+    AWAIT_THREAD(loam_gomaxprocs(0) == 1);
+    keep_to(&most);
+    AWAIT_THREAD(loam_gomaxprocs(0) == n);
+    CHECK_EQ(loam_stop(-1), 0);
 }
 
 /* ---- Goroutines queued on Ps that go ---------------------------------------------------------------- */
@@ -297,6 +340,7 @@ int main(void)
         SKIP("a seeded run has one P");
     on_goroutine(3, returns, NULL);
     foreign_returns();
+    follows();
     queued();
     timers_fire();
     asleep();

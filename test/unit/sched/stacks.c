@@ -31,7 +31,7 @@ static noinline unsigned deep(int levels)
 static void use_stack(void *arg)
 {
     struct stack s = getg()->stack;
-    CHECK(s.hi - s.lo + STACK_GUARD + 8192 >= (size_t)(uintptr_t)arg);
+    CHECK((uintptr_t)__builtin_frame_address(0) - s.lo >= (size_t)(uintptr_t)arg);
     /* all but what the frames of this function, of a hook, and a sanitizer's red zones need */
     size_t usable = s.hi - s.lo;
     size_t most = TEST_TSAN ? 1 << 20 : 16 << 20; /* frames are slow there */
@@ -50,9 +50,9 @@ static uint64_t stacks_mapped(void)
 
 static void stack_sizes(void *arg)
 {
-    static const size_t sizes[] = {1,       4096,      100000,  256 << 10, (256 << 10) + 1,
-                                   300000,  512 << 10, 1 << 20, 3 << 20,   (8 << 20) - 1,
-                                   8 << 20, 64 << 20};
+    static const size_t sizes[] = {
+        1,         4096,    100000,  188 << 10, (188 << 10) + 1,        256 << 10, 300000,
+        512 << 10, 1 << 20, 3 << 20, 8 << 20,   (8 << 20) - (68 << 10), 64 << 20};
     uint64_t first = 0;
     (void)arg;
     for (int round = 0; round < 4; round++) {
@@ -63,6 +63,8 @@ static void stack_sizes(void *arg)
             AWAIT(load(&ran) == (int)i + 1);
             AWAIT(loam_num_goroutine() == 1); /* it has given its stack back */
         }
+        go(use_stack, (void *)(uintptr_t)(188 << 10)); /* the default */
+        AWAIT(loam_num_goroutine() == 1);
         if (round == 0)
             first = stacks_mapped();
         CHECK_EQ(stacks_mapped(), first); /* those of odd sizes are used again as well */
