@@ -1,10 +1,10 @@
 /* Stacks of goroutines: slots.
  *
- * A slot is a power of two of addresses, 256 KB by default, with a guard of 64 KB at its low end
- * that faults, and a page at its high end that is ours: 188 KB are a goroutine's own; memory is committed page by page as the stack is used. Slots come in slabs of one
- * size; a slab's slots are handed out in order and guarded then. None comes back: a dead goroutine
- * keeps its own for the next. They are unmapped by stack_fini: a stale pointer into a slot is never a
- * fault before.
+ * A slot is a power of two of addresses, 256 KB by default, with a guard of 64 KB at its low end that
+ * faults, and a page at its high end that is ours: 188 KB are a goroutine's own. Memory is committed
+ * page by page as the stack is used. Slots come in slabs of one size; a slab's slots are handed out in
+ * order and guarded then. None comes back: a dead goroutine keeps its own for the next. They are
+ * unmapped by stack_fini: a stale pointer into a slot is never a fault before.
  *
  * Never on huge pages: one touch would commit 2 MB. */
 #ifndef STACK_STACK_H
@@ -21,7 +21,8 @@ struct stack {
     uint32_t color; /* which of the slots of its slab: callers spread their tops by it */
 };
 
-/* Gives a stack with at least size bytes for a goroutine's own frames. -ENOMEM with a noted text; -EINVAL above 1 GB. */
+/* Gives a stack with at least size bytes for a goroutine's own frames. -ENOMEM with a noted text;
+ * -EINVAL above 1 GB. */
 int stackalloc(size_t size, struct stack *out);
 /* The class that a size falls into; -1 above 1 GB. */
 int stack_class(size_t size);
