@@ -80,9 +80,9 @@ LOAM_API int loam_start_version(const struct loam_config *config, int version);
  * at the end of a Go program); goroutines that run are stopped at their next call into the runtime.
  * Waits at most timeout_ns (negative: for ever). Call it from a foreign thread. Afterwards
  * loam_start may be called again. Objects (channels, timers, ...) that the program has not freed
- * stay valid only for their _free function. Errors: -EBUSY a goroutine still runs or is in a
- * blocking call after timeout_ns: the runtime then goes on as before; -EDEADLK called on a
- * goroutine; -EINVAL not started, or by loam_run, which stops it itself; -ECHILD in a forked child.
+ * stay valid only for their _free function. Errors: -EBUSY a goroutine still runs, or is in a
+ * blocking call or a running call of a thread pool, after timeout_ns: the runtime then goes on as
+ * before; -EDEADLK called on a goroutine; -EINVAL not started, or by loam_run, which stops it itself; -ECHILD in a forked child.
  * Other threads may be in loam_go and loam_call meanwhile; those whose goroutine was abandoned get
  * -ECANCELED from loam_call. What they use beside that (channels, timers, ...) they must not use
  * during the stop. */

@@ -47,20 +47,6 @@
 
 struct loam_context context_background = {.deadline = NO_DEADLINE};
 
-static uint32_t epoch; /* atomic: see runtime_epoch */
-
-uint32_t runtime_epoch(void)
-{
-    /* relaxed: changes while the world is stopped; whoever sees the runtime started again
-     * synchronised with that */
-    return load_relaxed(&epoch);
-}
-
-void context_shutdown(void)
-{
-    (void)add_relaxed(&epoch, 1); /* as above */
-}
-
 bool context_cancellable(const struct loam_context *ctx)
 {
     return ctx != NULL && ctx != &context_background;

@@ -49,12 +49,4 @@ bool context_cancellable(const struct loam_context *ctx);
 void context_ref(struct loam_context *ctx);
 void context_unref(struct loam_context *ctx);
 
-/* How often the runtime was stopped. An object that goroutines wait on notes it when it is made: if
- * it has changed since, those goroutines are gone with their stacks, and only the object's _free
- * may be called, which must not look at them. */
-uint32_t runtime_epoch(void);
-
-/* Shutdown, with the world stopped for good, before stacks are unmapped: ends the epoch. */
-void context_shutdown(void);
-
 #endif
