@@ -162,6 +162,12 @@ static void typed(void)
     CHECK_EQ(loam_select_default(loam_on_recv(c, &v), loam_on_recv(p, NULL)), -1);
     loam_send(p, (struct point){1, 2, 3});
     CHECK_EQ(loam_recv(p).n, 3);
+    /* A literal lives as long as the select that sends it. */
+    for (int i = 0; i < 20; i++) {
+        CHECK_EQ(loam_select(loam_on_recv(c, &v), loam_on_send(p, &(struct point){i, 1, i})), 1);
+        got = loam_recv(p);
+        CHECK(got.x == i && got.y == 1 && got.n == i);
+    }
     loam_close(c);
     CHECK_EQ(loam_recv(c), 0);
     CHECK(!loam_recv_ok(c, NULL));
