@@ -284,19 +284,22 @@ template <class... Case> inline int loam_select_(int flags, const Case &...cases
  * and *p is zero. */
 #define loam_recv_ok(c, p) LOAM_RECV_INTO_(loam_chan_recv, c, p)
 
-/* Sends if that needs no waiting: 1 sent, -EAGAIN not.
+/* Sends if that needs no waiting: true if it did.
  *
- *     int loam_try_send(loam_chan(T) c, T value);
+ *     bool loam_try_send(loam_chan(T) c, T value);
  *
  * Never parks. From any thread. A goroutine that polls calls loam_yield between, or others starve. */
-#define loam_try_send(c, ...) LOAM_SEND_(loam_chan_try_send, c, __VA_ARGS__)
+#define loam_try_send(c, ...) (LOAM_SEND_(loam_chan_try_send, c, __VA_ARGS__) > 0)
 
-/* Receives into *p if that needs no waiting: 1 received, 0 closed and empty, -EAGAIN neither.
+/* Receives into *p (p NULL: drops it) if a value is there: true if it did.
  *
- *     int loam_try_recv(loam_chan(T) c, T *p);
+ *     bool loam_try_recv(loam_chan(T) c, T *p);
  *
- * Never parks. From any thread. Who polls calls loam_yield between, as with loam_try_send. */
-#define loam_try_recv(c, p) LOAM_RECV_INTO_(loam_chan_try_recv, c, p)
+ * False: there is none yet; or there will be none, because the channel is closed and empty, and *p is
+ * zero. loam_select_default(loam_on_recv_ok(c, p, &ok)) tells these apart, and so does the number that
+ * loam_chan_try_recv returns. Never parks. From any thread. Who polls calls loam_yield between, as with
+ * loam_try_send. */
+#define loam_try_recv(c, p) (LOAM_RECV_INTO_(loam_chan_try_recv, c, p) > 0)
 
 /* Closes a channel: Go's close(c). Receivers drain the buffer, then get zero values.
  *

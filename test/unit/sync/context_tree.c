@@ -16,7 +16,7 @@
 /* 0: open, 1: closed. */
 static int closed(struct loam_context *ctx)
 {
-    int r = loam_try_recv(loam_context_done(ctx), (char *)NULL);
+    int r = loam_chan_try_recv(loam_chan_raw(loam_context_done(ctx)), NULL);
     CHECK(r == 0 || r == -EAGAIN);
     return r == 0;
 }
