@@ -42,6 +42,9 @@ bool context_wait_end(struct context_waiter *w);
  * deadline of ctx has passed, so it is done. */
 void context_expire(struct loam_context *ctx);
 
+/* What loam_context_err says, without a look at the clock; neither switches nor cancels. */
+int context_err(struct loam_context *ctx);
+
 /* True if the context can ever be done. NULL is the root, which cannot. */
 bool context_cancellable(const struct loam_context *ctx);
 

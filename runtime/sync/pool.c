@@ -158,7 +158,7 @@ static void call_cancelled(struct context_waiter *w)
 {
     struct pool_call *c = container_of(w, struct pool_call, cw);
     struct loam_pool *p = c->pool;
-    int err = loam_context_err(w->ctx);
+    int err = context_err(w->ctx);
     lock(&p->lock);
     if (c->state == CALL_NEW)
         c->result = err; /* submit() will see it */
