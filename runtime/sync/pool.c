@@ -176,7 +176,7 @@ static int submit(struct loam_pool *p, struct pool_call *c, bool wait)
         err = -ESHUTDOWN;
     else if (c->result != 0)
         err = c->result;
-    else if (!wait && p->running + p->waiting >= p->threads + p->queue_max)
+    else if (!wait && (int64_t)p->running + p->waiting >= (int64_t)p->threads + p->queue_max)
         err = -EAGAIN;
     if (err != 0) {
         c->state = CALL_OVER;
