@@ -177,14 +177,11 @@ static void end_threads(void)
 /* Stops the world, and what goroutines have going on outside of it. False: all goes on as before. */
 static bool stop_goroutines(int64_t timeout_ns)
 {
-    int64_t begin = os_nanotime();
+    int64_t deadline = os_deadline(timeout_ns);
     if (!stop_for_shutdown(timeout_ns))
         return false;
-    if (timeout_ns >= 0) {
-        timeout_ns -= os_nanotime() - begin;
-        timeout_ns = timeout_ns > 0 ? timeout_ns : 0;
-    }
-    if (goroutines_abandon(timeout_ns) == 0)
+    int64_t left = deadline - os_nanotime();
+    if (goroutines_abandon(left > 0 ? left : 0) == 0)
         return true;
     startTheWorld();
     return false;

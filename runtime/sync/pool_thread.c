@@ -337,7 +337,7 @@ int goroutines_abandon(int64_t timeout_ns)
     int64_t begin = os_nanotime();
     bool busy;
     lock(&pools_lock);
-    while ((busy = hold_all()) && (timeout_ns < 0 || os_nanotime() - begin < timeout_ns)) {
+    while ((busy = hold_all()) && os_nanotime() - begin < timeout_ns) {
         unlock(&pools_lock); /* what runs may make and free pools */
         os_usleep(200);
         lock(&pools_lock);
