@@ -93,7 +93,7 @@ static int workers_main(int argc, char **argv)
     loam_waitgroup_wait(&s.workers);
 
     uint64_t x;
-    bool found = loam_try_recv(s.found, &x) == 1;
+    bool found = loam_try_recv(s.found, &x);
     if (found)
         printf("%016" PRIx64 " is the hash of %" PRIu64 "\n", s.hash, x);
     else

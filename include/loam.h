@@ -25,6 +25,13 @@
  * and neither blocks nor switches goroutine. "Parks" means that the calling goroutine waits while
  * its thread runs others. "Foreign thread" means a thread that the program made itself.
  *
+ * A goroutine keeps its processor until it waits, or until its turn is over, after 10 ms if others
+ * wait, and it calls what gives way: loam_yield, loam_go, loam_go_with, loam_go_copy, loam_call,
+ * loam_sleep, loam_blocking and its like, loam_send, loam_recv, loam_recv_ok, every select,
+ * loam_context_err, _cause and _sleep, loam_group_go and _wait, loam_pool_call and _try_call,
+ * loam_semaphore_acquire, loam_cond_wait, loam_waitgroup_go. All others do not give way if they need not
+ * wait, loam_mutex_lock and the try forms among them.
+ *
  * Misuse that Go answers with a panic or a fatal error (send on a closed channel, unlock of an
  * unlocked mutex, ...) prints Go's message with a traceback and ends the process with status 2. So
  * does a program whose goroutines all wait for each other, if loam_run runs it. SIGQUIT prints all
@@ -81,10 +88,11 @@ LOAM_API int loam_start_version(const struct loam_config *config, int version);
  * Parked and runnable goroutines are abandoned where they are: nothing of theirs runs any more (as
  * at the end of a Go program); goroutines that run are stopped at their next call into the runtime.
  * Waits at most timeout_ns (negative: for ever). Call it from a foreign thread. Afterwards
- * loam_start may be called again; the library itself stays loaded, dlclose or not. Objects (channels, timers, ...) that the program has not freed
- * stay valid only for their _free function. Errors: -EBUSY a goroutine still runs or is in a
- * blocking call after timeout_ns: the runtime then goes on as before; -EDEADLK called on a
- * goroutine; -EINVAL not started, or by loam_run, which stops it itself; -ECHILD in a forked child.
+ * loam_start may be called again; the library itself stays loaded, dlclose or not. Objects (channels,
+ * timers, ...) that the program has not freed stay valid only for their _free function. Errors: -EBUSY
+ * a goroutine still runs, or is in a blocking call or a running call of a thread pool, after
+ * timeout_ns: the runtime then goes on as before; -EDEADLK called on a goroutine; -EINVAL not started,
+ * or by loam_run, which stops it itself; -ECHILD in a forked child.
  * Other threads may be in loam_go and loam_call meanwhile; those whose goroutine was abandoned get
  * -ECANCELED from loam_call. What they use beside that (channels, timers, ...) they must not use
  * during the stop. */

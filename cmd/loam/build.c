@@ -54,7 +54,7 @@ int build_main(int argc, char **argv)
 
     compile_init(&c);
     tool_parse(&argp, argc, argv, 0, STATUS_USAGE, &c);
-    if (!compile_check_files(&c))
+    if (!compile_read_files(&c))
         return STATUS_FAILED;
     const char *out = compile_output(&c);
     if (out == NULL)

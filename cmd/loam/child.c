@@ -3,7 +3,8 @@
  * Signals are blocked and taken synchronously, with sigwaitinfo, beside SIGCHLD: no handlers, thus no
  * races between a handler and fork. What the terminal sends (^C, ^\) reaches the whole foreground
  * process group by itself and must not be passed on a second time; what kill() sends reaches this
- * process alone and is. The kernel marks the difference in si_code.
+ * process alone and is. The kernel marks the difference in si_code. What came before the fork, from
+ * wherever, has not reached the child and is passed on as well.
  *
  * A child also gets SIGKILL when this process dies without a chance to say goodbye (SIGKILL): nobody
  * wants an endless loop to survive `timeout -s KILL 5 loam run ...`.
@@ -82,7 +83,7 @@ static _Noreturn void child_start(const struct child *c, char *const argv[], int
     _exit(STATUS_NOT_RUN);
 }
 
-static int wait_and_pass_on(const struct child *c, pid_t pid)
+static int wait_and_pass_on(const struct child *c, pid_t pid, sigset_t *before)
 {
     for (;;) {
         siginfo_t info;
@@ -97,8 +98,9 @@ static int wait_and_pass_on(const struct child *c, pid_t pid)
         }
         if (c->kind == CHILD_TOOL && came == 0)
             came = sig;
-        if (info.si_code <= 0) /* from kill and its kin, not from the terminal */
+        if (info.si_code <= 0 || sigismember(before, sig)) /* from kill and its kin, or too early */
             kill(pid, sig);
+        sigdelset(before, sig);
     }
 }
 
@@ -108,6 +110,8 @@ int child_run(const struct child *c, char *const argv[])
     if (pipe2(report, O_CLOEXEC) != 0)
         return -errno;
     pid_t self = getpid();
+    sigset_t before;
+    sigpending(&before);
     pid_t pid = fork();
     if (pid < 0) {
         int err = errno;
@@ -128,7 +132,7 @@ int child_run(const struct child *c, char *const argv[])
         waitpid(pid, NULL, 0);
         return -err;
     }
-    int status = wait_and_pass_on(c, pid);
+    int status = wait_and_pass_on(c, pid, &before);
     if (c->kind == CHILD_TOOL && WIFSIGNALED(status) && came == 0)
         came = WTERMSIG(status);
     return status;

@@ -19,7 +19,6 @@
 #include <unistd.h>
 
 #include "child.h"
-#include "directive.h"
 #include "pcln.h"
 
 /* ---- Options --------------------------------------------------------------------------------- */
@@ -162,7 +161,7 @@ static const char *similar_file(const char *path)
     return meant == NULL ? NULL : keep_format("%.*s%s", (int)dir_length, path, meant);
 }
 
-bool compile_check_files(const struct compile *c)
+bool compile_read_files(struct compile *c)
 {
     for (size_t i = 0; i < c->files.count; i++) {
         const char *path = c->files.word[i];
@@ -181,6 +180,10 @@ bool compile_check_files(const struct compile *c)
                          ends_with(path, "/") ? "" : "/");
             return false;
         }
+        if (!S_ISREG(st.st_mode)) {
+            message_error("cannot read %s: it is no regular file", path);
+            return false;
+        }
         if (!compile_is_file(path)) {
             const char *source = keep_format("%s.c", path);
             message_error("%s: not a file that a C compiler knows by its ending", path);
@@ -190,6 +193,8 @@ bool compile_check_files(const struct compile *c)
                 message_hint("there are .c, .S and .s to compile, .o and .a to link");
             return false;
         }
+        if (ends_with(path, ".c") && !directives_read(&c->directives, path))
+            return false;
     }
     return true;
 }
@@ -220,17 +225,23 @@ const char *compile_output(const struct compile *c)
 
 /* ---- The compiler ------------------------------------------------------------------------------ */
 
+static bool is_program(const char *path)
+{
+    struct stat st;
+    return stat(path, &st) == 0 && S_ISREG(st.st_mode) && access(path, X_OK) == 0;
+}
+
 static bool on_path(const char *command)
 {
     if (strchr(command, '/') != NULL)
-        return access(command, X_OK) == 0;
+        return is_program(command);
     const char *path = getenv("PATH");
     if (path == NULL)
         path = "/usr/bin:/bin";
     while (true) {
         size_t n = strcspn(path, ":");
         const char *file = keep_format("%.*s/%s", n > 0 ? (int)n : 1, n > 0 ? path : ".", command);
-        if (access(file, X_OK) == 0)
+        if (is_program(file))
             return true;
         if (path[n] == '\0')
             return false;
@@ -244,11 +255,11 @@ bool compile_find_cc(const char *option, struct words *cc)
     const char *from = option != NULL ? "--cc" : "CC";
     const char *text = option != NULL ? option : getenv("CC");
     *cc = (struct words){0};
-    if (text != NULL && text[strspn(text, " \t")] != '\0') {
-        if (!words_split(cc, text)) {
-            message_error("a quote is not closed in %s: %s", from, text);
-            return false;
-        }
+    if (text != NULL && !words_split(cc, text)) {
+        message_error("a quote is not closed in %s: %s", from, text);
+        return false;
+    }
+    if (cc->count > 0) {
         if (on_path(cc->word[0]))
             return true;
         message_error("no compiler '%s', which %s names, on PATH", cc->word[0], from);
@@ -300,13 +311,11 @@ bool compile_link_flags(const char *sanitizer, struct words *w)
 /* ---- Packages ---------------------------------------------------------------------------------- */
 
 /* Runs pkg-config with one option and adds what it prints. */
-static bool ask_pkg_config(const struct compile *c, const struct directives *d, const char *option,
-                           struct words *out)
+static bool ask_pkg_config(const struct compile *c, const char *option, struct words *out)
 {
+    const struct directives *d = &c->directives;
     const char *command = getenv("PKG_CONFIG");
     struct words argv = {0};
-    char text[16384];
-    size_t size = 0;
     /* A file, not a pipe: nobody has to read while it runs. */
     int fd = memfd_create("pkg-config", MFD_CLOEXEC);
     if (fd < 0) {
@@ -320,10 +329,10 @@ static bool ask_pkg_config(const struct compile *c, const struct directives *d, 
     if (c->verbose)
         message_command(argv.word);
     int status = child_run(&(struct child){.kind = CHILD_TOOL, .output = fd}, argv.word);
-    if (status == 0) {
-        ssize_t n = pread(fd, text, sizeof text - 1, 0);
-        size = n > 0 ? (size_t)n : 0;
-    }
+    struct stat st = {0};
+    fstat(fd, &st);
+    char *text = keep((size_t)st.st_size + 1); /* zeroed */
+    bool read_all = pread(fd, text, (size_t)st.st_size, 0) == st.st_size;
     close(fd);
     if (status < 0) {
         message_error("cannot run %s: %s", argv.word[0], strerror(-status));
@@ -334,24 +343,21 @@ static bool ask_pkg_config(const struct compile *c, const struct directives *d, 
             message_hint("%s", d->where.word[i]);
         return false;
     }
-    text[size] = '\0';
-    return words_split(out, text);
+    if (read_all && words_split(out, text))
+        return true;
+    message_error(read_all ? "a quote is not closed in what %s prints"
+                           : "cannot read what %s prints",
+                  words_join(&argv));
+    return false;
 }
 
 /* ---- Compiling --------------------------------------------------------------------------------- */
 
-static bool read_directives(const struct compile *c, struct directives *d)
-{
-    for (size_t i = 0; i < c->files.count; i++)
-        if (ends_with(c->files.word[i], ".c") && !directives_read(d, c->files.word[i]))
-            return false;
-    return true;
-}
-
 /* The whole command line. */
 static bool make_command(const struct compile *c, const struct root *r, const char *out,
-                         const struct directives *d, struct words *argv)
+                         struct words *argv)
 {
+    const struct directives *d = &c->directives;
     const char *variant = c->variant != NULL ? c->variant : r->variant;
     const char *sanitizer = compile_sanitizer_of(variant);
     const char *library = root_library(r, variant);
@@ -362,7 +368,7 @@ static bool make_command(const struct compile *c, const struct root *r, const ch
         return false;
     if (no_color != NULL && no_color[0] != '\0')
         words_add(argv, "-fdiagnostics-color=never");
-    if (d->packages.count > 0 && !ask_pkg_config(c, d, "--cflags", argv))
+    if (d->packages.count > 0 && !ask_pkg_config(c, "--cflags", argv))
         return false;
     words_add_all(argv, &c->flags);
     words_add(argv, "-o");
@@ -376,7 +382,7 @@ static bool make_command(const struct compile *c, const struct root *r, const ch
     words_add_all(argv, &c->link_flags);
     for (size_t i = 0; i < d->libs.count; i++)
         words_add(argv, keep_format("-l%s", d->libs.word[i]));
-    if (d->packages.count > 0 && !ask_pkg_config(c, d, "--libs", argv))
+    if (d->packages.count > 0 && !ask_pkg_config(c, "--libs", argv))
         return false;
     words_add(argv, library);
     words_add(argv, "-lpthread");
@@ -386,9 +392,8 @@ static bool make_command(const struct compile *c, const struct root *r, const ch
 int compile_program(const struct compile *c, const char *out, const char *scratch)
 {
     struct root r;
-    struct directives d = {0};
     struct words argv = {0};
-    if (!root_find(&r) || !read_directives(c, &d) || !make_command(c, &r, out, &d, &argv))
+    if (!root_find(&r) || !make_command(c, &r, out, &argv))
         return STATUS_FAILED;
     if (c->verbose)
         message_command(argv.word);
@@ -403,8 +408,8 @@ int compile_program(const struct compile *c, const char *out, const char *scratc
         return STATUS_FAILED;
     if (status != 0) {
         /* The compiler has said what is wrong. If a library is missing it cannot say who asked. */
-        for (size_t i = 0; i < d.where.count; i++)
-            message_hint("%s", d.where.word[i]);
+        for (size_t i = 0; i < c->directives.where.count; i++)
+            message_hint("%s", c->directives.where.word[i]);
         return STATUS_FAILED;
     }
     /* Without its table a program runs as well; its tracebacks just name no lines. */

@@ -6,18 +6,20 @@
 #include <argp.h>
 #include <stdbool.h>
 
+#include "directive.h"
 #include "root.h"
 #include "tool.h"
 
 struct compile {
     struct words files;
-    struct words flags;      /* -D, -I and --cflags, in their order */
-    struct words link_flags; /* -l, -L and --ldflags, in their order */
-    const char *output;      /* -o; NULL: not given */
-    const char *level;       /* of -O */
-    const char *cc;          /* --cc; NULL: not given */
-    const char *sanitizer;   /* address, thread, undefined; NULL: as the library's variant */
-    const char *variant;     /* --variant; NULL: the tool's own */
+    struct directives directives; /* of all files */
+    struct words flags;           /* -D, -I and --cflags, in their order */
+    struct words link_flags;      /* -l, -L and --ldflags, in their order */
+    const char *output;           /* -o; NULL: not given */
+    const char *level;            /* of -O */
+    const char *cc;               /* --cc; NULL: not given */
+    const char *sanitizer;        /* address, thread, undefined; NULL: as the library's variant */
+    const char *variant;          /* --variant; NULL: the tool's own */
     bool verbose;
 };
 
@@ -43,8 +45,8 @@ void compile_init(struct compile *c);
 /* Is this the name of something that is compiled or linked (by its ending)? */
 bool compile_is_file(const char *name);
 
-/* Checks that all files are there; false after a message. */
-bool compile_check_files(const struct compile *c);
+/* Checks that all files are there, and reads their directives; false after a message. */
+bool compile_read_files(struct compile *c);
 
 /* The name of the first file, without its ending. */
 const char *compile_default_name(const struct compile *c);

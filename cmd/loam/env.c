@@ -19,6 +19,7 @@ struct entry {
 
 struct env {
     bool json;
+    bool no_cc; /* CC was asked for, and there is none: a message was given */
     struct words asked;
     struct entry entry[ENTRIES_MAX];
     size_t count;
@@ -27,6 +28,14 @@ struct env {
 static void add(struct env *e, const char *name, const char *value)
 {
     e->entry[e->count++] = (struct entry){name, value != NULL ? value : ""};
+}
+
+static bool wants(const struct env *e, const char *name)
+{
+    for (size_t i = 0; i < e->asked.count; i++)
+        if (strcmp(e->asked.word[i], name) == 0)
+            return true;
+    return e->asked.count == 0;
 }
 
 /* The first of two variables that is set. */
@@ -69,7 +78,9 @@ static bool collect(struct env *e)
     add(e, "LOAMARCH", LOAM_ARCH);
     add(e, "LOAMMAXPROCS", effective_maxprocs());
     add(e, "LOAMDEBUG", either("LOAMDEBUG", "GODEBUG"));
-    add(e, "CC", compile_find_cc(NULL, &cc) ? words_join(&cc) : NULL);
+    bool has_cc = wants(e, "CC") && compile_find_cc(NULL, &cc);
+    e->no_cc = wants(e, "CC") && !has_cc;
+    add(e, "CC", has_cc ? words_join(&cc) : NULL);
     add(e, "CFLAGS", words_join(&flags));
     add(e, "LDFLAGS", words_join(&link_flags));
     add(e, "TMPDIR", getenv("TMPDIR") != NULL ? getenv("TMPDIR") : "/tmp");
@@ -187,13 +198,12 @@ int env_main(int argc, char **argv)
     if (e.asked.count == 0)
         for (; n < e.count; n++)
             wanted[n] = &e.entry[n];
-    if (e.json)
-        return print_json(wanted, n);
-    for (size_t i = 0; i < n; i++) {
+    int status = e.json ? print_json(wanted, n) : STATUS_OK;
+    for (size_t i = 0; i < n && !e.json; i++) {
         if (e.asked.count > 0)
             puts(wanted[i]->value);
         else
             print_assignment(wanted[i]);
     }
-    return STATUS_OK;
+    return e.no_cc ? STATUS_FAILED : status;
 }

@@ -10,6 +10,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 static int help_main(int argc, char **argv);
 static int dispatch(int argc, char **argv);
@@ -204,7 +205,17 @@ static int dispatch(int argc, char **argv)
     return c != NULL ? call(c, a.count, a.rest) : no_such_command(a.rest[0]);
 }
 
+/* Whatever ends the tool: what it printed has to have arrived. */
+static void check_output(void)
+{
+    if (fflush(stdout) == 0 && !ferror(stdout))
+        return;
+    message_error("cannot write to standard output");
+    _exit(STATUS_FAILED);
+}
+
 int main(int argc, char **argv)
 {
+    atexit(check_output);
     return dispatch(argc, argv);
 }

@@ -94,7 +94,7 @@ int run_main(int argc, char **argv)
     compile_init(&run.compile);
     tool_parse(&argp, argc, argv, ARGP_IN_ORDER, STATUS_NOT_RUN, &run);
     const char *program = NULL;
-    if (!compile_check_files(&run.compile) ||
+    if (!compile_read_files(&run.compile) ||
         (run.compile.output != NULL && (program = compile_output(&run.compile)) == NULL))
         return STATUS_NOT_RUN;
     child_signals_begin();

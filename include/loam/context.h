@@ -48,15 +48,19 @@ LOAM_API void loam_context_cancel(struct loam_context *ctx, int cause);
 
 /* A channel that is closed when the context is done, to receive from or to select on.
  *
- * NULL, on which a receive waits for ever, for the root. Owned by the context. */
+ * NULL, on which a receive waits for ever, for the root. Owned by the context. Without memory to make
+ * it: a fatal error. */
 LOAM_API loam_chan(char) loam_context_done(struct loam_context *ctx);
 
 /* Whether the context is done: 0 not; else -ECANCELED (Go's Canceled) or -ETIMEDOUT
- * (DeadlineExceeded). */
+ * (DeadlineExceeded).
+ *
+ * It looks at the deadline itself. A goroutine whose turn is over gives way: a loop that computes and
+ * asks this between its steps needs no loam_yield. */
 LOAM_API int loam_context_err(struct loam_context *ctx);
 
 /* Why the context is done: 0 it is not; else the cause given to loam_context_cancel, or what
- * loam_context_err says. */
+ * loam_context_err says. Gives way as that does. */
 LOAM_API int loam_context_cause(struct loam_context *ctx);
 
 /* Whether the context has a deadline, its own or an ancestor's: true, and *when is set. */
@@ -73,7 +77,8 @@ struct loam_context_after;
 
 /* Starts fn(arg) on a goroutine once ctx is done (at once if it is): Go's context.AfterFunc.
  *
- * End it with loam_context_after_stop, also after fn was started. NULL: no memory. */
+ * End it with loam_context_after_stop, also after fn was started. NULL: no memory, or ctx is done and
+ * no goroutine can be started. NULL fn is Go's fatal error "go of nil func value". */
 LOAM_API struct loam_context_after *loam_context_after_func(struct loam_context *ctx,
                                                             void (*fn)(void *), void *arg);
 /* Undoes loam_context_after_func: true if that kept fn from being started. Frees a in any case. */

@@ -29,7 +29,8 @@ LOAM_API int loam_group_set_limit(struct loam_group *g, int n);
  *
  * ctx is the group's context. fn returns 0 or -errno; the first error cancels the context. A member
  * that ends by loam_goexit has ended without an error. Members may start others. The error of a
- * start that failed is the group's too. Errors as of loam_go. */
+ * start that failed is the group's too. NULL fn is Go's fatal error "go of nil func value". Errors as of
+ * loam_go. */
 LOAM_API int loam_group_go(struct loam_group *g, int (*fn)(struct loam_context *ctx, void *arg),
                            void *arg);
 

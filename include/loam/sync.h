@@ -4,6 +4,10 @@
  * not copy one in use. They park goroutines, not threads. A foreign thread may call what does not
  * park (unlock, try_lock, signal, broadcast, done, add, release, try_acquire).
  *
+ * A goroutine whose turn is over gives way in loam_semaphore_acquire, loam_cond_wait and
+ * loam_waitgroup_go, and wherever it must wait; not in locking and unlocking what is free, nor in what
+ * foreign threads may call. One that polls under a mutex calls loam_yield between.
+ *
  * An object may be freed, or go out of scope with the function that has it on its stack, as soon as
  * every call that uses it has returned, and also while a call to loam_mutex_unlock,
  * loam_waitgroup_done, loam_cond_signal, loam_cond_broadcast or loam_semaphore_release by another
@@ -169,7 +173,8 @@ LOAM_API void loam_waitgroup_wait(struct loam_waitgroup *wg);
 /* Starts fn(arg) on a goroutine that is waited for until it returns: Go 1.25's WaitGroup.Go.
  *
  * Adds 1, starts it, and counts one down when it returns or ends by loam_goexit. If it cannot be
- * started the counter is as before. Errors as of loam_go. */
+ * started the counter is as before. NULL fn is Go's fatal error "go of nil func value". Errors as of
+ * loam_go. */
 LOAM_API int loam_waitgroup_go(struct loam_waitgroup *wg, void (*fn)(void *), void *arg);
 
 /* Go's sync.Once: something that is done once, however many ask for it. */

@@ -27,12 +27,12 @@ struct loam_timer;
 
 /* Makes a timer that sends loam_now() on its channel after ns: Go's time.NewTimer.
  *
- * The program owns it: loam_timer_free. NULL: no memory. */
+ * The program owns it: loam_timer_free. NULL: no memory, or the runtime is not started. */
 LOAM_API struct loam_timer *loam_timer_new(int64_t ns);
 
 /* Makes a timer that starts fn(arg) on a goroutine of its own after ns: Go's time.AfterFunc. It has
- * no channel. NULL: no memory. NULL fn is Go's fatal error "go of nil func value". When no goroutine
- * can be started fn waits until one can. */
+ * no channel. NULL: no memory, or the runtime is not started. NULL fn is Go's fatal error "go of nil
+ * func value". When no goroutine can be started fn waits until one can. */
 LOAM_API struct loam_timer *loam_after_func(int64_t ns, void (*fn)(void *), void *arg);
 
 /* The timer's channel, owned by the timer; NULL for one of loam_after_func.
@@ -54,8 +54,8 @@ LOAM_API void loam_timer_free(struct loam_timer *t);
 /* A ticker fires every so often: sends the time on its channel, dropping ticks for a slow receiver. */
 struct loam_ticker;
 
-/* Makes a ticker with a period of ns: Go's time.NewTicker. NULL: no memory. ns <= 0 is Go's panic
- * "non-positive interval for NewTicker". */
+/* Makes a ticker with a period of ns: Go's time.NewTicker. NULL: no memory, or the runtime is not
+ * started. ns <= 0 is Go's panic "non-positive interval for NewTicker". */
 LOAM_API struct loam_ticker *loam_ticker_new(int64_t ns);
 
 /* The ticker's channel, owned by the ticker. */

@@ -169,10 +169,11 @@ static int stop(int64_t timeout_ns, bool run_ends)
     if (by_run && !run_ends)
         return error_note(-EINVAL, "the runtime was started by loam_run, which stops it when its "
                                    "function returns");
-    int err = sched_stop(timeout_ns);
+    int err = sched_halt(timeout_ns);
     if (err != 0)
         return err;
-    calls_cancel();
+    calls_cancel(); /* a thread of ours may be one of the callers, in a destructor of the program's */
+    sched_end();
     return 0;
 }
 

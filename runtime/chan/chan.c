@@ -56,6 +56,9 @@ int loam_chan_new(struct loam_hchan **out, size_t elemsize, int64_t size)
     c->dataqsiz = (uint64_t)size;
     c->sendp = c->recvp = c->buf;
     c->bufend = c->buf + bytes; /* elements without bytes all lie at buf, which is the end too */
+#if LOAM_DEBUG_CHECKS
+    c->epoch = runtime_epoch();
+#endif
     *out = c;
     return 0;
 }
@@ -76,9 +79,11 @@ void loam_chan_delete(struct loam_hchan *c)
     if (c == NULL)
         return;
     chan_lock(c); /* see the head */
-    /* After the runtime has stopped the queues may hold abandoned goroutines, without memory. */
-    if (LOAM_DEBUG_CHECKS && sched_alive() && (waitq_live(&c->recvq) || waitq_live(&c->sendq)))
+#if LOAM_DEBUG_CHECKS
+    /* Of a former runtime the queues may hold abandoned goroutines, without memory. */
+    if (c->epoch == runtime_epoch() && (waitq_live(&c->recvq) || waitq_live(&c->sendq)))
         fatal("loam_chan_free: a goroutine waits on the channel");
+#endif
     chan_unlock(c);
     objfree(c, OBJ_CHAN);
 }

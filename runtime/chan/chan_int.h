@@ -58,14 +58,17 @@ struct loam_hchan {
         };
         uint32_t odd; /* lock: 0 = nothing of this, one look for the fast paths */
     };
-    uint32_t copy;           /* const: elemsize, or 0 if bulky */
-    uint64_t qcount;         /* atomic: written under the lock, also read without it */
-    uint64_t dataqsiz;       /* const */
-    struct waitq recvq;      /* lock */
-    struct waitq sendq;      /* lock */
-    size_t elemsize;         /* const */
-    char *sendp, *recvp;     /* lock: the next slot to fill and to take */
-    char *bufend;            /* const */
+    uint32_t copy;       /* const: elemsize, or 0 if bulky */
+    uint64_t qcount;     /* atomic: written under the lock, also read without it */
+    uint64_t dataqsiz;   /* const */
+    struct waitq recvq;  /* lock */
+    struct waitq sendq;  /* lock */
+    size_t elemsize;     /* const */
+    char *sendp, *recvp; /* lock: the next slot to fill and to take */
+    char *bufend;        /* const */
+#if LOAM_DEBUG_CHECKS
+    uint32_t epoch; /* const: the runtime_epoch of its making */
+#endif
     _Alignas(16) char buf[]; /* lock: dataqsiz elements */
 };
 _Static_assert(offsetof(struct loam_hchan, elemsize) == 64, "the unbuffered part is a cache line");

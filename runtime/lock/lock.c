@@ -118,7 +118,7 @@ bool notetsleep(struct note *n, int64_t ns)
         notesleep(n);
         return true;
     }
-    int64_t deadline = os_nanotime() + ns;
+    int64_t deadline = os_deadline(ns);
     while (load_acquire(&n->key) == 0) { /* acquire: pairs with notewakeup */
         if (ns <= 0)
             return false;

@@ -78,6 +78,8 @@ void os_yield(void);
 /* ---- Clock (clock.c) ----------------------------------------------------------------------- */
 
 int64_t os_nanotime(void); /* monotonic */
+/* When ns from now are over; INT64_MAX, which never comes: ns < 0, or too far away. */
+int64_t os_deadline(int64_t ns);
 
 /* ---- Signals (signal.c) -------------------------------------------------------------------- */
 

@@ -1,7 +1,8 @@
 /* Start and stop of the scheduler; M0; the guard against forked children. See life.h.
  *
- * Stopping: the world is stopped (no goroutine runs, none is in a blocking call), then every thread
- * is told to leave and joined, then all memory goes. Goroutines are abandoned where they parked.
+ * Stopping: the world is stopped (no goroutine runs, none is in a blocking call), goroutines are
+ * abandoned where they parked (goroutines_abandon), then every thread is told to leave and joined,
+ * then all memory goes.
  *
  * fork: "alive" lies on the page that the kernel clears in children (os/os.h); the Ms are cleared
  * too, so that the thread that called fork finds itself on no goroutine.
@@ -12,6 +13,7 @@
 
 #include "base/print.h"
 #include "os/os.h"
+#include "sched/needs.h"
 #include "sched/sanitizer.h"
 #include "sched/sched_int.h"
 
@@ -23,6 +25,7 @@
 enum { M0_LEAVE_MS = 500 };
 
 static uint32_t visitors; /* atomic: foreign threads in the scheduler */
+static uint32_t epoch;    /* atomic: see runtime_epoch */
 
 bool visit_begin(void)
 {
@@ -37,6 +40,13 @@ void visit_end(void)
 {
     if (getm() == NULL)
         add_release(&visitors, -1u); /* release: what we did is done when the stop sees it */
+}
+
+uint32_t runtime_epoch(void)
+{
+    /* relaxed: changes while the world is stopped; whoever sees the runtime started again
+     * synchronised with that */
+    return load_relaxed(&epoch);
 }
 
 bool sched_started(void)
@@ -172,20 +182,39 @@ static void end_threads(void)
             os_thread_join(mp->handle);
 }
 
-int sched_stop(int64_t timeout_ns)
+/* Stops the world, and what goroutines have going on outside of it. False: all goes on as before. */
+static bool stop_goroutines(int64_t timeout_ns)
+{
+    int64_t deadline = os_deadline(timeout_ns);
+    if (!stop_for_shutdown(timeout_ns))
+        return false;
+    int64_t left = deadline - os_nanotime();
+    if (goroutines_abandon(left > 0 ? left : 0) == 0)
+        return true;
+    startTheWorld();
+    return false;
+}
+
+int sched_halt(int64_t timeout_ns)
 {
     sysmon_pause();
-    if (!stop_for_shutdown(timeout_ns)) {
+    if (!stop_goroutines(timeout_ns)) {
         sysmon_resume();
-        return error_note(-EBUSY, "a goroutine still runs, or is in a blocking call");
+        return error_note(-EBUSY, "a goroutine still runs, or is in a blocking call or a running "
+                                  "call of a thread pool");
     }
+    add_relaxed(&epoch, 1);               /* see runtime_epoch */
     store_seqcst(&os_fork_page.alive, 0); /* see visit_begin */
     while (load_seqcst(&visitors) != 0)
         os_usleep(20);
+    return 0;
+}
+
+void sched_end(void)
+{
     sysmon_stop();
     end_threads();
     free_all();
-    return 0;
 }
 
 /* ---- The program's main goroutine --------------------------------------------------------------- */

@@ -16,8 +16,11 @@ struct life_config {
 
 /* 0 or -errno with a noted text; on failure nothing is left behind. */
 int sched_start(const struct life_config *config);
-/* Ends it: -EBUSY if something still runs after timeout_ns, then nothing has changed. */
-int sched_stop(int64_t timeout_ns);
+/* Stops it for good: -EBUSY if something still runs after timeout_ns, then nothing has changed. */
+int sched_halt(int64_t timeout_ns);
+/* After that: ends its threads, which may wait for what the program runs at a thread's end; gives all
+ * memory back. */
+void sched_end(void);
 /* After sched_start in run mode: schedules on the calling thread until fn has returned. */
 int sched_run_main(int (*fn)(int, char **), int argc, char **argv, int *result);
 /* Between start and stop in this process, whichever process that is. */

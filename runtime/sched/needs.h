@@ -17,4 +17,10 @@ void timers_fini_p(struct p *pp, struct p *heir);
  * when the next one is due, 0: none; *ran: whether one ran. Keeps pp->timers_when up to date. */
 int64_t timers_run(struct p *pp, int64_t now, bool *ran);
 
+/* sync/: the world is stopped, and goroutines are about to be abandoned, their stacks still there.
+ * Waits for those calls of theirs that run on a thread pool's thread (the arguments mostly lie on the
+ * stacks), and makes pools forget those that wait. Pools and the calls of foreign threads go on.
+ * -EBUSY after timeout_ns: nothing has changed, and the world may be started again. */
+int goroutines_abandon(int64_t timeout_ns);
+
 #endif

@@ -190,6 +190,11 @@ static always_inline bool sched_alive(void)
     return likely(load_relaxed(&os_fork_page.alive) != 0);
 }
 
+/* How often the runtime was stopped. An object that goroutines wait on notes it when it is made: if
+ * it has changed since, those goroutines are gone with their stacks, and only the object's _free
+ * may be called, which must not look at them. */
+uint32_t runtime_epoch(void);
+
 /* A foreign thread that uses the scheduler's memory says so, and a stop waits for its end: between
  * the two it must not wait for anything. False: not alive; visit_end is called all the same. On a
  * goroutine visit_begin only says whether the runtime is alive. */

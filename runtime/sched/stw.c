@@ -18,7 +18,6 @@
 
 struct p *allp[MAX_PROCS];
 int ps_made;
-static int64_t stop_began;
 
 void preempt_all(void)
 {
@@ -46,7 +45,6 @@ static bool take_turn(int64_t deadline)
 static bool stop(enum stw_kind kind, int64_t timeout_ns)
 {
     struct m *mp = getm();
-    stop_began = os_nanotime();
     traceev(EV_STWBegin, trace_clock(), kind, 0);
     lock(&sched.lock);
     noteclear(&sched.stopnote);
@@ -71,7 +69,7 @@ static bool stop(enum stw_kind kind, int64_t timeout_ns)
     unlock(&sched.lock);
     if (debug.dst_on)
         poll_break(); /* its one thread may sleep with its P */
-    int64_t deadline = timeout_ns < 0 ? INT64_MAX : stop_began + timeout_ns;
+    int64_t deadline = os_deadline(timeout_ns);
     while (wait && !notetsleep(&sched.stopnote, 100000)) {
         if (os_nanotime() >= deadline)
             return false;
@@ -133,7 +131,7 @@ void stopTheWorld(enum stw_kind kind)
 
 enum stw_result stopTheWorldFor(enum stw_kind kind, int64_t timeout_ns)
 {
-    if (!take_turn(os_nanotime() + timeout_ns))
+    if (!take_turn(os_deadline(timeout_ns)))
         return STW_NO_TURN;
     return stop(kind, timeout_ns) ? STW_STOPPED : STW_LATE;
 }
@@ -167,7 +165,7 @@ static bool calls_drained(void)
 
 bool stop_for_shutdown(int64_t timeout_ns)
 {
-    int64_t deadline = timeout_ns < 0 ? INT64_MAX : os_nanotime() + timeout_ns;
+    int64_t deadline = os_deadline(timeout_ns);
     for (unsigned us = 200;; us = us < 5000 ? 2 * us : us) {
         if (!take_turn(deadline))
             return false; /* somebody stops the world and waits for an endless loop */

@@ -28,7 +28,7 @@
  * cancelled an ancestor of theirs at the same time and is still on its way.
  *
  * A deadline is a timer that starts a goroutine when it fires; none waits. A context whose parent's
- * deadline is earlier has no timer. Rejected: one goroutine per child that waits for the parent's
+ * deadline is earlier has no timer. Who asks whether a context is done looks at the clock too. Rejected: one goroutine per child that waits for the parent's
  * channel, which Go does for foreign parents only; locking the parent over the whole walk, as Go
  * does (a stack frame and a held lock per level).
  *
@@ -46,20 +46,6 @@
 #include <loam/time.h>
 
 struct loam_context context_background = {.deadline = NO_DEADLINE};
-
-static uint32_t epoch; /* atomic: see runtime_epoch */
-
-uint32_t runtime_epoch(void)
-{
-    /* relaxed: changes while the world is stopped; whoever sees the runtime started again
-     * synchronised with that */
-    return load_relaxed(&epoch);
-}
-
-void context_shutdown(void)
-{
-    (void)add_relaxed(&epoch, 1); /* as above */
-}
 
 bool context_cancellable(const struct loam_context *ctx)
 {
@@ -368,16 +354,29 @@ void loam_context_free(struct loam_context *ctx)
     context_unref_n(ctx, refs);
 }
 
-int loam_context_err(struct loam_context *ctx)
+int context_err(struct loam_context *ctx)
 {
     /* acquire: who sees that it is done sees what was done before it was cancelled */
     return load_acquire(&context_or_root(ctx)->err);
 }
 
+/* What a loop that computes asks between its steps: others get their turn, and the deadline holds even
+ * if no thread is free to run its timer. */
+int loam_context_err(struct loam_context *ctx)
+{
+    struct loam_context *c = context_or_root(ctx);
+    struct m *mp = getm();
+    if (mp != NULL)
+        preempt_point(mp);
+    if (context_err(c) == 0 && unlikely(c->deadline != NO_DEADLINE) && loam_now() >= c->deadline)
+        context_expire(c);
+    return context_err(c);
+}
+
 int loam_context_cause(struct loam_context *ctx)
 {
     struct loam_context *c = context_or_root(ctx);
-    return load_acquire(&c->err) != 0 ? c->cause : 0; /* acquire: pairs with context_finish */
+    return loam_context_err(c) != 0 ? c->cause : 0;
 }
 
 void *loam_context_value(struct loam_context *ctx, const void *key)

@@ -42,19 +42,14 @@ bool context_wait_end(struct context_waiter *w);
  * deadline of ctx has passed, so it is done. */
 void context_expire(struct loam_context *ctx);
 
+/* What loam_context_err says, without a look at the clock; neither switches nor cancels. */
+int context_err(struct loam_context *ctx);
+
 /* True if the context can ever be done. NULL is the root, which cannot. */
 bool context_cancellable(const struct loam_context *ctx);
 
 /* A context's memory: one more holder, one less. NULL and the root are allowed. */
 void context_ref(struct loam_context *ctx);
 void context_unref(struct loam_context *ctx);
-
-/* How often the runtime was stopped. An object that goroutines wait on notes it when it is made: if
- * it has changed since, those goroutines are gone with their stacks, and only the object's _free
- * may be called, which must not look at them. */
-uint32_t runtime_epoch(void);
-
-/* Shutdown, with the world stopped for good, before stacks are unmapped: ends the epoch. */
-void context_shutdown(void);
 
 #endif

@@ -4,6 +4,7 @@
 
 #include "base/atomic.h"
 #include "lock/lock.h"
+#include "sched/sched.h"
 #include "sync/context.h"
 #include "sync/ring_int.h"
 

@@ -53,7 +53,7 @@ static inline uint32_t parker_wait(struct parker *pk, enum waitreason reason, in
     }
     if (state == PARKER_AWAKE && !cas_relaxed(&pk->state, PARKER_AWAKE, PARKER_ASLEEP))
         return load_acquire(&pk->state);
-    int64_t deadline = ns < 0 ? 0 : os_nanotime() + ns;
+    int64_t deadline = os_deadline(ns);
     while ((state = load_acquire(&pk->state)) == PARKER_ASLEEP) {
         if (ns == 0)
             return PARKER_ASLEEP;

@@ -158,7 +158,7 @@ static void call_cancelled(struct context_waiter *w)
 {
     struct pool_call *c = container_of(w, struct pool_call, cw);
     struct loam_pool *p = c->pool;
-    int err = loam_context_err(w->ctx);
+    int err = context_err(w->ctx);
     lock(&p->lock);
     if (c->state == CALL_NEW)
         c->result = err; /* submit() will see it */
@@ -176,7 +176,7 @@ static int submit(struct loam_pool *p, struct pool_call *c, bool wait)
         err = -ESHUTDOWN;
     else if (c->result != 0)
         err = c->result;
-    else if (!wait && p->running + p->waiting >= p->threads + p->queue_max)
+    else if (!wait && (int64_t)p->running + p->waiting >= (int64_t)p->threads + p->queue_max)
         err = -EAGAIN;
     if (err != 0) {
         c->state = CALL_OVER;

@@ -14,7 +14,6 @@
  * just forgotten.
  *
  * Locks: pools_lock, before every pool's; loam_pool.lock. */
-#include "sync/pool.h"
 #include "sync/pool_int.h"
 
 #include "base/debugvar.h"
@@ -23,6 +22,7 @@
 #include "mem/mem.h"
 #include "os/affinity.h"
 #include "os/os.h"
+#include "sched/needs.h"
 
 #include <string.h>
 
@@ -271,20 +271,21 @@ void loam_pool_free(struct loam_pool *p)
 
 /* ---- The runtime stops ----------------------------------------------------------------------- */
 
-static bool goroutines_run(struct loam_pool *p)
+/* From here on calls of goroutines are not begun; true: some run still. */
+static bool hold_goroutines(struct loam_pool *p)
 {
     lock(&p->lock);
-    bool yes = p->goroutines_running > 0;
+    p->stopping = true;
+    bool run = p->goroutines_running > 0;
     unlock(&p->lock);
-    return yes;
+    return run;
 }
 
-static void set_stopping(struct loam_pool *p, bool stopping)
+static void release_goroutines(struct loam_pool *p)
 {
     lock(&p->lock);
-    p->stopping = stopping;
-    if (!stopping)
-        pool_dispatch_locked(p);
+    p->stopping = false;
+    pool_dispatch_locked(p);
     unlock(&p->lock);
 }
 
@@ -322,27 +323,30 @@ static struct loam_pool *pool_after(const struct ring *r)
     return r->next != &pools ? container_of(r->next, struct loam_pool, all) : NULL;
 }
 
-/* For contexts too, which need no more than to know that it happened. */
+/* With pools_lock. */
+static bool hold_all(void)
+{
+    bool run = false;
+    for (struct loam_pool *p = pool_after(&pools); p != NULL; p = pool_after(&p->all))
+        run |= hold_goroutines(p);
+    return run;
+}
+
 int goroutines_abandon(int64_t timeout_ns)
 {
     int64_t begin = os_nanotime();
-    bool busy = false;
+    bool busy;
     lock(&pools_lock);
-    for (struct loam_pool *p = pool_after(&pools); p != NULL; p = pool_after(&p->all))
-        set_stopping(p, true);
-    for (struct loam_pool *p = pool_after(&pools); p != NULL; p = pool_after(&p->all))
-        while (!busy && goroutines_run(p)) {
-            busy = timeout_ns >= 0 && os_nanotime() - begin >= timeout_ns;
-            if (!busy)
-                os_usleep(200);
-        }
+    while ((busy = hold_all()) && os_nanotime() - begin < timeout_ns) {
+        unlock(&pools_lock); /* what runs may make and free pools */
+        os_usleep(200);
+        lock(&pools_lock);
+    }
     for (struct loam_pool *p = pool_after(&pools); p != NULL; p = pool_after(&p->all)) {
         if (!busy)
             forget_goroutines(p);
-        set_stopping(p, false);
+        release_goroutines(p);
     }
     unlock(&pools_lock);
-    if (!busy)
-        context_shutdown();
     return busy ? -EBUSY : 0;
 }

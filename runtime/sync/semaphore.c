@@ -165,13 +165,12 @@ int loam_semaphore_acquire(struct loam_semaphore *s, int64_t n, struct loam_cont
 {
     if (n < 0)
         return -EINVAL;
-    int err = ctx != NULL ? loam_context_err(ctx) : 0;
+    int err = loam_context_err(ctx); /* gives way, too */
     if (err != 0)
         return err;
     if (loam_semaphore_try_acquire(s, n))
         return 0;
     struct waiter w = {.sg = {.g = getg_or_die("loam_semaphore_acquire"), .c = s}, .s = s, .n = n};
-    preempt_point(getm());
     err = context_wait_begin(ctx, &w.cw, context_done);
     if (err == 0)
         wait(s, &w);

@@ -109,7 +109,10 @@ struct loam_timer {
         int64_t
             period; /* TIMER_TICKER. Written with lock held while in no heap, read under ts->lock */
     };
-    struct loam_timer *spare; /* link of the owner P's list of freed ones */
+    union {
+        uint32_t epoch;           /* const: the runtime_epoch of its making */
+        struct loam_timer *spare; /* freed: link of the owner P's list */
+    };
 };
 _Static_assert(sizeof(struct loam_timer) <= 56, "with malloc's word a cache line");
 

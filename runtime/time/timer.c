@@ -59,6 +59,7 @@ struct loam_timer *timer_make(enum timer_kind kind)
             return NULL;
     }
     t->kind = (uint8_t)kind;
+    t->epoch = runtime_epoch();
     return t;
 }
 
@@ -83,6 +84,8 @@ static always_inline bool timer_keep(struct loam_timer *t)
     int list = spare_list(t->kind);
     if (ts == NULL || (int)ts->nspare[list] >= SPARE_MAX)
         return false;
+    if (t->epoch != runtime_epoch())
+        return false; /* abandoned goroutines may be in its channel's queues */
     if (t->kind != TIMER_FUNC && loam_chan_try_recv(t->chan, NULL) == 0)
         return false; /* the program closed it */
     t->spare = ts->spare[list];

@@ -106,7 +106,7 @@ static void ask(struct loam_context *ctx)
     struct slot *s = loam_context_value(ctx, &key);
     CHECK(s == NULL || (s >= slots && s < slots + SLOTS));
     /* done is closed soon after err is set, and not before */
-    int r = loam_try_recv(loam_context_done(ctx), (char *)NULL);
+    int r = loam_chan_try_recv(loam_chan_raw(loam_context_done(ctx)), NULL);
     CHECK(r == 0 || r == -EAGAIN);
     CHECK(r != 0 || loam_context_err(ctx) != 0);
 }

@@ -89,7 +89,7 @@ static void *thread_end_jobs(void *arg)
     (void)arg;
     struct job *j;
     struct loam_timer *own = loam_timer_new(1000);
-    for (int r; (r = loam_try_recv(queue, &j)) != 0;) {
+    for (int r; (r = loam_chan_try_recv(loam_chan_raw(queue), &j)) != 0;) {
         if (r == 1) {
             bool was_prevented = loam_timer_stop(j->t);
             loam_timer_free(j->t);

@@ -69,7 +69,7 @@ static void works(int procs_left)
         CHECK_EQ(mine, 1);
         int before = load(&ran);
         for (int i = 0; i < 10; i++)
-            CHECK_EQ(loam_try_send(c, 1), 1);
+            CHECK(loam_try_send(c, 1));
         AWAIT_THREAD(load(&ran) == before + 10);
     }
     CHECK(loam_num_goroutine() >= 1);

@@ -144,15 +144,19 @@ static void typed(void)
 {
     loam_chan(int) c = loam_chan_make(int, 2);
     loam_send(c, 42);
-    CHECK_EQ(loam_try_send(c, 43), 1);
-    CHECK_EQ(loam_try_send(c, 44), -EAGAIN);
+    CHECK(loam_try_send(c, 43));
+    CHECK(!loam_try_send(c, 44));
+    CHECK(!loam_try_send((loam_chan(int))NULL, 45));
     CHECK_EQ(loam_len(c), 2);
     CHECK_EQ(loam_cap(c), 2);
     CHECK_EQ(loam_recv(c), 42);
     int v = 0;
     CHECK(loam_recv_ok(c, &v));
     CHECK_EQ(v, 43);
-    CHECK_EQ(loam_try_recv(c, &v), -EAGAIN);
+    CHECK(!loam_try_recv(c, &v));
+    CHECK_EQ(v, 43);
+    loam_send(c, 46);
+    CHECK(loam_try_recv(c, &v) && v == 46);
     loam_chan(struct point) p = loam_chan_make(struct point, 1);
     struct point in = {1.5, 2.5, 7}, got;
     bool ok = false;
@@ -162,9 +166,17 @@ static void typed(void)
     CHECK_EQ(loam_select_default(loam_on_recv(c, &v), loam_on_recv(p, NULL)), -1);
     loam_send(p, (struct point){1, 2, 3});
     CHECK_EQ(loam_recv(p).n, 3);
+    /* A literal lives as long as the select that sends it. */
+    for (int i = 0; i < 20; i++) {
+        CHECK_EQ(loam_select(loam_on_recv(c, &v), loam_on_send(p, &(struct point){i, 1, i})), 1);
+        got = loam_recv(p);
+        CHECK(got.x == i && got.y == 1 && got.n == i);
+    }
     loam_close(c);
     CHECK_EQ(loam_recv(c), 0);
     CHECK(!loam_recv_ok(c, NULL));
+    CHECK(!loam_try_recv(c, &v) && v == 0);
+    CHECK_EQ(loam_chan_try_recv(loam_chan_raw(c), &v), 0);
     CHECK_EQ(loam_select_default(loam_on_recv_ok(c, &v, &ok)), 0);
     CHECK(!ok);
     loam_chan_free(c);

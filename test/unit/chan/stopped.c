@@ -41,8 +41,11 @@ int main(void)
             sched_yield();
         CHECK_EQ(loam_stop(-1), 0);
         CHECK_EQ(loam_chan_cap(s.by_select), 1);
+        if (round == 2)
+            CHECK_EQ(loam_start(NULL), 0); /* they are the former runtime's still */
         loam_chan_delete(s.plain);
         loam_chan_delete(s.by_select);
     }
+    CHECK_EQ(loam_stop(-1), 0);
     return 0;
 }

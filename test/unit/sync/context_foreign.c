@@ -31,7 +31,7 @@ static void without_runtime(void)
     CHECK(loam_context_sleep(b, LOAM_MILLISECOND) == 0);
     pthread_t t;
     CHECK(pthread_create(&t, NULL, cancel_soon, a) == 0);
-    CHECK(loam_context_sleep(b, 3600 * LOAM_SECOND) == -ECANCELED);
+    CHECK(loam_context_sleep(b, INT64_MAX) == -ECANCELED);
     CHECK(loam_context_cause(b) == -EPIPE);
     pthread_join(t, NULL);
     loam_context_free(a);

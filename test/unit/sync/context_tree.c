@@ -16,7 +16,7 @@
 /* 0: open, 1: closed. */
 static int closed(struct loam_context *ctx)
 {
-    int r = loam_try_recv(loam_context_done(ctx), (char *)NULL);
+    int r = loam_chan_try_recv(loam_chan_raw(loam_context_done(ctx)), NULL);
     CHECK(r == 0 || r == -EAGAIN);
     return r == 0;
 }
@@ -264,6 +264,44 @@ static void test_sleep(void)
     CHECK(loam_context_sleep(a, 3600 * LOAM_SECOND) == -ECANCELED);
 }
 
+static void ask_until_done(void *arg)
+{
+    while (loam_context_err(arg) == 0) {
+    }
+}
+
+static void cancel(void *arg)
+{
+    loam_context_cancel(arg, 0);
+}
+
+/* Loops that only ask: every processor has one, so that nobody else runs timers, and the last of them
+ * shares its processor. */
+static void test_ask(void)
+{
+    struct loam_context *a = loam_context_with_timeout(NULL, LOAM_MILLISECOND);
+    struct loam_context *b = loam_context_with_value(a, &a, a);
+    struct loam_waitgroup wg = {0};
+    for (int i = 0; i <= loam_gomaxprocs(0); i++)
+        CHECK(loam_waitgroup_go(&wg, ask_until_done, b) == 0);
+    loam_waitgroup_wait(&wg);
+    CHECK(loam_context_err(b) == -ETIMEDOUT && loam_context_cause(b) == -ETIMEDOUT);
+    loam_context_free(b);
+    loam_context_free(a);
+
+    int former = loam_gomaxprocs(1);
+    struct loam_rwmutex rw = {0};
+    a = loam_context_with_cancel(NULL);
+    loam_go(cancel, a);
+    for (int err = 0; err == 0;) {
+        loam_rwmutex_rlock(&rw);
+        err = loam_context_cause(a);
+        loam_rwmutex_runlock(&rw);
+    }
+    loam_gomaxprocs(former);
+    loam_context_free(a);
+}
+
 static void test_errno(void)
 {
     errno = 4711;
@@ -286,6 +324,7 @@ static void all(void *arg)
     test_deadline();
     test_after_func();
     test_sleep();
+    test_ask();
     test_errno();
 }
 

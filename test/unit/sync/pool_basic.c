@@ -1,5 +1,6 @@
 /* Thread pools: what a call does, what the threads are, errors and limits. */
 #include <dirent.h>
+#include <limits.h>
 #include <pthread.h>
 #include <sched.h>
 #include <signal.h>
@@ -371,6 +372,13 @@ static void test_fork(void)
     loam_pool_free(p);
 }
 
+static void test_long_queue(void)
+{
+    struct loam_pool *p = pool_of(2, INT_MAX);
+    CHECK(loam_pool_try_call(p, leave_errno, NULL, NULL) == 0);
+    loam_pool_free(p);
+}
+
 static int run(int argc, char **argv)
 {
     (void)argc;
@@ -395,5 +403,6 @@ int main(int argc, char **argv)
     test_threads();
     test_foreign();
     test_fork();
+    test_long_queue();
     return loam_run(run, argc, argv);
 }

@@ -167,6 +167,38 @@ static void one_round(void)
     loam_context_free(timed);
 }
 
+static void make_pool(void *arg)
+{
+    (void)arg;
+    set(&begun, 1);
+    while (!get(&first))
+        usleep(500);
+    struct loam_pool *other;
+    CHECK(loam_pool_new(&other, NULL) == 0);
+    loam_pool_free(other);
+    set(&ended, 1);
+}
+
+static void call_make_pool(void *arg)
+{
+    (void)loam_pool_call(pool, make_pool, arg, NULL);
+}
+
+/* What is waited for may itself make and free pools. */
+static void pool_by_call(void)
+{
+    struct loam_config config = {.maxprocs = 2};
+    reset();
+    CHECK(loam_start(&config) == 0);
+    loam_go(call_make_pool, NULL);
+    while (!get(&begun))
+        usleep(500);
+    pthread_t opener = start_thread(open_later, &first);
+    CHECK(loam_stop(INT64_MAX) == 0);
+    CHECK(get(&ended) == 1);
+    pthread_join(opener, NULL);
+}
+
 /* A goroutine that frees the pool is abandoned: then somebody else may. */
 static void abandoned_free(void)
 {
@@ -250,6 +282,7 @@ int main(void)
     one_round();
     one_round(); /* the same pool under the next runtime */
     while_busy(deadline_outlives);
+    pool_by_call();
     abandoned_free();
     return 0;
 }

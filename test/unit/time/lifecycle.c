@@ -50,6 +50,41 @@ static void restart(void)
     }
 }
 
+static void wait_for_ever(void *arg)
+{
+    (void)loam_recv(loam_timer_chan(arg));
+    abort();
+}
+
+static void leave_waiter(void *arg)
+{
+    struct loam_timer **t = arg;
+    *t = loam_timer_new(3600 * LOAM_SECOND);
+    start(wait_for_ever, *t);
+    loam_sleep(LOAM_MILLISECOND);
+}
+
+/* The next timer must not get the channel that somebody waited on before. */
+static void free_and_make(void *arg)
+{
+    loam_timer_free(*(struct loam_timer **)arg);
+    struct loam_timer *t = loam_timer_new(LOAM_MILLISECOND);
+    CHECK(loam_recv(loam_timer_chan(t)) > 0);
+    loam_timer_free(t);
+}
+
+static void free_after_restart(void)
+{
+    struct loam_config config = {.maxprocs = 1};
+    struct loam_timer *t;
+    CHECK_EQ(loam_start(&config), 0);
+    CHECK_EQ(loam_call(leave_waiter, &t), 0);
+    CHECK_EQ(loam_stop(-1), 0);
+    CHECK_EQ(loam_start(&config), 0);
+    CHECK_EQ(loam_call(free_and_make, &t), 0);
+    CHECK_EQ(loam_stop(-1), 0);
+}
+
 /* ---- GOMAXPROCS ------------------------------------------------------------------------------------ */
 
 static struct loam_waitgroup made;
@@ -94,6 +129,7 @@ static void fewer_and_more(void *arg)
 int main(void)
 {
     restart();
+    free_after_restart();
     CHECK_EQ(loam_start(NULL), 0);
     CHECK_EQ(loam_call(fewer_and_more, NULL), 0);
     CHECK_EQ(loam_stop(5 * LOAM_SECOND), 0);
