@@ -7,7 +7,10 @@ static struct loam_waitgroup wg;
 
 static __attribute__((noinline)) int64_t *local_here(void)
 {
-    return &local; /* found anew: the goroutine may be on another thread */
+    /* found anew: the goroutine may be on another thread; without the statement the compiler knows the
+     * function to be constant, and calls it once */
+    __asm__ volatile("");
+    return &local;
 }
 
 static void use(void *arg)
