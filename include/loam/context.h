@@ -1,11 +1,13 @@
 /* Contexts: cancellation, deadlines and values along a tree of calls, as Go's package context.
  *
  * A context is owned by whoever made it and ended with loam_context_free, which also cancels it. A
- * context lives on inside its children: parents and children may be freed in any order. Who waits
- * on a context by loam_context_sleep, loam_semaphore_acquire or loam_pool_call is woken when it is
- * freed; on its channel nobody may wait then. NULL stands for the root everywhere. All functions
- * may be called from any thread; on a foreign thread loam_context_sleep blocks. Functions that make
- * a context return NULL if there is no memory; one with a deadline needs the runtime started. */
+ * context lives on inside its children: parents and children may be freed in any order. It may be
+ * freed as soon as it is seen to be done, also while the call of loam_context_cancel that ended it has
+ * yet to return. Who waits on a context by loam_context_sleep, loam_semaphore_acquire or
+ * loam_pool_call is woken when it is freed; on its channel nobody may wait then. NULL stands for the
+ * root everywhere. All functions may be called from any thread; on a foreign thread
+ * loam_context_sleep blocks. Functions that make a context return NULL if there is no memory; one with
+ * a deadline needs the runtime started. */
 #ifndef LOAM_CONTEXT_H
 #define LOAM_CONTEXT_H
 

@@ -323,8 +323,11 @@ bool loam_context_deadline(struct loam_context *ctx, int64_t *when)
 
 void loam_context_cancel(struct loam_context *ctx, int cause)
 {
-    if (context_cancellable(ctx))
-        context_cancel(ctx, -ECANCELED, cause < 0 ? cause : -ECANCELED);
+    if (!context_cancellable(ctx))
+        return;
+    context_ref(ctx); /* whoever sees that it is done may free it before we are through */
+    context_cancel(ctx, -ECANCELED, cause < 0 ? cause : -ECANCELED);
+    context_unref(ctx);
 }
 
 /* What waited went with the runtime, its stacks and its timers: returns the references it had. */

@@ -291,6 +291,13 @@ static void test_ask(void)
 
     int former = loam_gomaxprocs(1);
     struct loam_rwmutex rw = {0};
+    int64_t when;
+    a = loam_context_with_timeout(NULL, LOAM_MILLISECOND);
+    CHECK(loam_context_deadline(a, &when));
+    while (loam_now() < when) {
+    }
+    CHECK(loam_context_err(a) == -ETIMEDOUT);
+    loam_context_free(a);
     a = loam_context_with_cancel(NULL);
     loam_go(cancel, a);
     for (int err = 0; err == 0;) {
