@@ -54,9 +54,9 @@ bool view_open(struct view *v, const char **why)
     read_states(v, "gstatus", v->g_states);
     read_states(v, "pstatus", v->p_states);
     return find(v, "allg", &v->allg, why) && find(v, "allp", &v->allp, why) &&
-           find(v, "gomaxprocs", &v->gomaxprocs, why) && find(v, "ps", &v->ps, why) &&
-           find(v, "ps_made", &v->ps_made, why) && field(v, "g", "status", &v->g_status, why) &&
-           field(v, "g", "goid", &v->g_goid, why) && field(v, "g", "alllink", &v->g_alllink, why) &&
+           find(v, "gomaxprocs", &v->gomaxprocs, why) && find(v, "ps_made", &v->ps_made, why) &&
+           field(v, "g", "status", &v->g_status, why) && field(v, "g", "goid", &v->g_goid, why) &&
+           field(v, "g", "alllink", &v->g_alllink, why) &&
            field(v, "g", "waitreason", &v->g_waitreason, why) &&
            field(v, "p", "status", &v->p_status, why);
 }
@@ -111,8 +111,7 @@ const char *view_waitreason(const struct view *v, uint64_t g)
 
 uint64_t view_p(const struct view *v, int i)
 {
-    uint64_t allp = image_peek_int(v->img, v->allp, sizeof(void *));
-    return image_peek_int(v->img, allp + (uint64_t)i * sizeof(void *), sizeof(void *));
+    return image_peek_int(v->img, v->allp + (uint64_t)i * sizeof(void *), sizeof(void *));
 }
 
 /* ---- Edges --------------------------------------------------------------------------------------- */
@@ -154,7 +153,7 @@ static uint64_t count_ps(const struct view *v, uint64_t now[])
 {
     uint64_t made = image_peek_int(v->img, v->ps_made, sizeof(int));
     for (uint64_t i = 0; i < made; i++) {
-        uint64_t p = image_peek_int(v->img, v->ps + i * sizeof(void *), sizeof(void *));
+        uint64_t p = view_p(v, (int)i);
         now[read_field(v, p, v->p_status) % VIEW_STATES]++;
     }
     return made;

@@ -13,7 +13,7 @@ enum { VIEW_STATES = 16 };
 struct view {
     struct image *img;
     struct code *code;
-    uint64_t allg, allp, gomaxprocs, ps, ps_made; /* addresses of the variables */
+    uint64_t allg, allp, gomaxprocs, ps_made; /* addresses of the variables */
     struct field g_status, g_goid, g_alllink, g_waitreason, p_status;
     const char *g_states[VIEW_STATES], *p_states[VIEW_STATES]; /* by number; NULL: none */
 };
