@@ -264,6 +264,16 @@ static void test_sleep(void)
     CHECK(loam_context_sleep(a, 3600 * LOAM_SECOND) == -ECANCELED);
 }
 
+static void test_errno(void)
+{
+    errno = 4711;
+    struct loam_context *a = loam_context_with_timeout(NULL, LOAM_SECOND);
+    (void)loam_context_done(a);
+    loam_context_cancel(a, 0);
+    loam_context_free(a);
+    CHECK(errno == 4711);
+}
+
 static void ask_until_done(void *arg)
 {
     while (loam_context_err(arg) == 0) {
@@ -309,16 +319,6 @@ static void test_ask(void)
     loam_context_free(a);
 }
 
-static void test_errno(void)
-{
-    errno = 4711;
-    struct loam_context *a = loam_context_with_timeout(NULL, LOAM_SECOND);
-    (void)loam_context_done(a);
-    loam_context_cancel(a, 0);
-    loam_context_free(a);
-    CHECK(errno == 4711);
-}
-
 static void all(void *arg)
 {
     (void)arg;
@@ -331,8 +331,8 @@ static void all(void *arg)
     test_deadline();
     test_after_func();
     test_sleep();
-    test_ask();
     test_errno();
+    test_ask();
 }
 
 static int run(int argc, char **argv)
