@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 """The typed interface of channels: right uses compile without a warning, a wrong type does not
-compile, with gcc and clang, in C11 and C17; in C++17 with g++ and clang++. Every snippet is the body
+compile, with gcc and clang, in C11 and GNU C17; in C++17 with g++ and clang++. Every snippet is the body
 of a function."""
 
 import concurrent.futures
@@ -207,7 +207,7 @@ def compilers():
     for name in ("gcc", "clang", "g++", "clang++"):
         program = shutil.which(name) or shutil.which(name + "-14")
         cxx = name.endswith("++")
-        for standard in ("gnu++17", "c++17") if cxx else ("gnu17", "c11", "c17"):
+        for standard in ("c++17",) if cxx else ("gnu17", "c11"):
             if program:
                 found.append((program, ["-x", "c++" if cxx else "c", "-std=" + standard], cxx))
     return found
