@@ -34,8 +34,8 @@ struct node {
 /* A copy of it travels by value, with something to tell whether all of it has arrived. */
 struct copied {
     struct node node;
-    uint32_t size; /* of what follows */
-    uint8_t more[];
+    uint32_t size; /* of what follows, that much of which travels */
+    uint8_t more[2000];
 };
 
 static uint64_t choices_of(const struct node *node)
@@ -118,17 +118,12 @@ static void start(struct node *node)
     if (kind < 8) {
         err = loam_go(run_plain, own(node));
     } else if (kind < 12) {
-        struct {
-            struct copied c;
-            uint8_t room[2000];
-        } all;
-        memset(&all, 0, sizeof all);
-        all.c.node = *node;
-        all.c.size = draw(&r) % (uint32_t)sizeof all.room;
-        uint8_t *more = (uint8_t *)&all + offsetof(struct copied, more);
-        for (uint32_t i = 0; i < all.c.size; i++)
-            more[i] = (uint8_t)(node->id + i);
-        err = loam_go_copy(run_copied, &all, offsetof(struct copied, more) + all.c.size);
+        struct copied c;
+        c.node = *node;
+        c.size = draw(&r) % (uint32_t)sizeof c.more;
+        for (uint32_t i = 0; i < c.size; i++)
+            c.more[i] = (uint8_t)(node->id + i);
+        err = loam_go_copy(run_copied, &c, offsetof(struct copied, more) + c.size);
     } else if (kind < 14) {
         struct loam_go_options o = {.name = "named"};
         err = loam_go_with(&o, run_plain, own(node));
