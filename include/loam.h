@@ -25,7 +25,7 @@
  * and neither blocks nor switches goroutine. "Parks" means that the calling goroutine waits while
  * its thread runs others. "Foreign thread" means a thread that the program made itself.
  *
- * A goroutine keeps its processor until it waits, or until its turn is over, after 10 ms if others
+ * A goroutine keeps its processor until it waits, or until its turn is over, after 1 ms if others
  * wait, and it calls what gives way: loam_yield, loam_go, loam_go_with, loam_go_copy, loam_call,
  * loam_sleep, loam_blocking and its like, loam_send, loam_recv, loam_recv_ok, every select,
  * loam_context_err, _cause and _sleep, loam_group_go and _wait, loam_pool_call and _try_call,

@@ -1,5 +1,6 @@
 #!/bin/sh
-# Sets up a build directory if need be and builds in it, quietly. usage: build.sh DIR [SETUP OPTIONS]
+# Sets up a build directory if need be and builds libraries, tool and examples in it, quietly.
+# usage: build.sh DIR [SETUP OPTIONS]
 set -eu
 dir=$1
 shift
@@ -21,7 +22,7 @@ elif [ $# -gt 0 ]; then
     quietly meson configure "$dir" "$@"
 fi
 # -n: is there anything to do at all?
-if ! ninja -C "$dir" -n | grep -q 'no work to do'; then
+if ! ninja -C "$dir" -n programs | grep -q 'no work to do'; then
     echo "Building $dir"
 fi
-quietly ninja -C "$dir"
+quietly ninja -C "$dir" programs

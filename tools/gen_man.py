@@ -363,7 +363,7 @@ def section7(headers, root, pages):
              ".It Ev LOAMDEBUG , GODEBUG",
              "Settings, separated by commas: name=value.",
              "Unknown names are ignored.",
-             "All print to standard error.", ".Bl -tag -width Ds"]
+             "What they print goes to standard error.", ".Bl -tag -width Ds"]
     with open(os.path.join(root, SETTINGS), encoding="utf-8") as f:
         text = f.read()
     for kind, name, what in re.findall(

@@ -110,9 +110,11 @@ int child_run(const struct child *c, char *const argv[])
     if (pipe2(report, O_CLOEXEC) != 0)
         return -errno;
     pid_t self = getpid();
+    pid_t pid = fork();
+    /* What is pending now may have come before there was a child to get it too. Passed on twice it does
+     * no harm. */
     sigset_t before;
     sigpending(&before);
-    pid_t pid = fork();
     if (pid < 0) {
         int err = errno;
         close(report[0]);

@@ -130,6 +130,8 @@ inline R loam_send_(R (*how)(struct loam_hchan *, const void *), loam_chan_<T> c
 }
 template <class T> inline T loam_recv_(loam_chan_<T> c)
 {
+    static_assert(std::is_default_constructible<typename loam_elem_<T>::type>::value,
+                  "loam_recv needs a type that can be made without arguments; take loam_recv_ok");
     typename loam_elem_<T>::type value;
     (void)loam_chan_recv(loam_raw_<T>(c), &value);
     return value;

@@ -4,8 +4,8 @@
  *
  * A pool belongs to the program, not to the runtime: it may be made and used by foreign threads
  * before loam_start and after loam_stop. loam_stop waits for running calls of goroutines (-EBUSY)
- * and abandons waiting ones with their goroutines. While it waits goroutines stand still: it cannot
- * end a fn that waits for one.
+ * and abandons waiting ones with their goroutines. Goroutines go on between its attempts, so that a fn
+ * may wait for one.
  *
  * In a seeded run (LOAMDEBUG=dst) a goroutine's call is run on a thread of the pool while
  * everything else stands still: there fn must not wait for a goroutine. */

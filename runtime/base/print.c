@@ -53,8 +53,11 @@ void pr_flush(struct printer *p)
 
 static bool make_room(struct printer *p)
 {
-    if (p->grow != NULL)
-        return p->grow(p);
+    if (p->grow != NULL) {
+        if (!p->grow(p))
+            p->err = ENOMEM; /* once is enough: it is asked for every character */
+        return p->err == 0;
+    }
     if (p->fd < 0)
         return false;
     pr_flush(p);
@@ -63,7 +66,7 @@ static bool make_room(struct printer *p)
 
 static void put(struct printer *p, char c)
 {
-    if (p->len == p->cap && !make_room(p))
+    if (p->len == p->cap && (p->err != 0 || !make_room(p)))
         return;
     p->buf[p->len++] = c;
 }

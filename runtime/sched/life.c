@@ -185,14 +185,25 @@ static void end_threads(void)
 /* Stops the world, and what goroutines have going on outside of it. False: all goes on as before. */
 static bool stop_goroutines(int64_t timeout_ns)
 {
+    /* A pool's call may wait for a goroutine, or for a stop of its own: the world goes on between two
+     * looks. With more patience each time: where there is always a call that runs, the next must be
+     * kept from beginning for as long as one takes. */
+    enum { PATIENCE_MIN_NS = 1000000, PATIENCE_MAX_NS = 1000000000 };
     int64_t deadline = os_deadline(timeout_ns);
-    if (!stop_for_shutdown(timeout_ns))
-        return false;
-    int64_t left = deadline - os_nanotime();
-    if (goroutines_abandon(left > 0 ? left : 0) == 0)
-        return true;
-    startTheWorld();
-    return false;
+    for (int64_t patience = PATIENCE_MIN_NS;; patience *= 2) {
+        int64_t left = deadline - os_nanotime();
+        if (!stop_for_shutdown(timeout_ns < 0 ? -1 : left > 0 ? left : 0))
+            return false;
+        left = deadline - os_nanotime();
+        if (goroutines_abandon(left < patience ? left : patience) == 0)
+            return true;
+        startTheWorld();
+        if (os_nanotime() >= deadline)
+            return false;
+        os_usleep(1000);
+        if (patience >= PATIENCE_MAX_NS)
+            patience = PATIENCE_MAX_NS / 2;
+    }
 }
 
 int sched_halt(int64_t timeout_ns)
@@ -296,7 +307,7 @@ int sched_run_main(int (*fn)(int, char **), int argc, char **argv, int *result)
         return error_note(-ENOMEM, "no memory for the main thread's structure");
     sched.m0 = mp;
     main_result = 0;
-    m_begin(mp, false);
+    m_begin(mp);
     /* The main goroutine begins on this thread, where it may wire itself: no queue shows it to
      * another, and nobody makes a goroutine before it. A P is there but while sysmon changes their
      * number. */
@@ -316,7 +327,9 @@ int sched_run_main(int (*fn)(int, char **), int argc, char **argv, int *result)
         schedule(mp);
         *result = main_result;
     } else {
-        handoffp(releasep(mp)); /* a stop waits for every P */
+        lock(&sched.lock); /* a stop waits for every P */
+        pidleput_locked(releasep(mp));
+        unlock(&sched.lock);
     }
     sanitizer_acquire(&main_result);
     m_end(mp, false);

@@ -16,6 +16,17 @@
 
 static void mstart(void *arg);
 
+static void count_thread_locked(void)
+{
+    if (++sched.mcount <= sched.maxmcount)
+        return;
+    int max = sched.maxmcount;
+    unlock(&sched.lock);
+    throwf("thread exhaustion: the program exceeds the limit of %d threads "
+           "(max_threads of struct loam_config)",
+           max);
+}
+
 /* An M whose thread has ended, as good as new; NULL: none. Its counters go on. One that has left but
  * still runs destructors of the program's thread-specific data, which may take any time, is left. */
 static struct m *m_again(void)
@@ -30,7 +41,7 @@ static struct m *m_again(void)
     struct m *mp = *link;
     if (mp != NULL) {
         *link = mp->schedlink;
-        sched.mcount++;
+        count_thread_locked();
     }
     unlock(&sched.lock);
     if (mp == NULL)
@@ -61,14 +72,7 @@ struct m *m_new(void)
     mp->g0.m = mp;
     lock(&sched.lock);
     mp->id = sched.mnext++;
-    sched.mcount++;
-    if (sched.mcount > sched.maxmcount) {
-        int max = sched.maxmcount;
-        unlock(&sched.lock);
-        throwf("thread exhaustion: the program exceeds the limit of %d threads "
-               "(max_threads of struct loam_config)",
-               max);
-    }
+    count_thread_locked();
     mp->alllink = allm;
     store_release(&allm, mp); /* release: readers without the lock see a whole M */
     unlock(&sched.lock);
@@ -81,14 +85,13 @@ void m_free(struct m *mp)
 }
 
 /* On its own thread, before it schedules. */
-void m_begin(struct m *mp, bool own_thread)
+void m_begin(struct m *mp)
 {
     thread_set(&mp->thread);
     mp->tid = os_gettid();
     mp->altstack = os_altstack_set(&mp->altstack_size);
     os_thread_stack(&mp->g0.stack.lo, &mp->g0.stack.hi);
     mp->former_slack = os_timer_slack(1);
-    (void)own_thread;
     sanitizer_g0_new(&mp->g0);
     store_relaxed(&mp->preempt, debug.dst_on || LOAM_TORTURE ? PREEMPT_RANDOM : 0);
     store_release(&mp->alive, 1);
@@ -117,7 +120,7 @@ static void m_retire(struct m *mp)
 static void mstart(void *arg)
 {
     struct m *mp = arg;
-    m_begin(mp, true);
+    m_begin(mp);
     if (mp->nextp != NULL) {
         struct p *pp = mp->nextp;
         mp->nextp = NULL;
@@ -167,22 +170,12 @@ int newm_first(void)
     return 0;
 }
 
-/* Gives pp (NULL: any idle one) to an idle or new M. spinning: the caller has counted it in
- * nmspinning. */
+/* Gives pp to an idle or new M. spinning: the caller has counted it in nmspinning. */
 void startm(struct p *pp, bool spinning)
 {
     if (os_forked())
         throw("a thread was to be started in a forked child, which may only exec or _exit");
     lock(&sched.lock);
-    if (pp == NULL) {
-        pp = load_relaxed(&sched.gcwaiting) ? NULL : pidleget_locked();
-        if (pp == NULL) {
-            unlock(&sched.lock);
-            if (spinning && (int32_t)add_seqcst(&sched.nmspinning, -1u) < 0)
-                throw("startm: negative nmspinning");
-            return;
-        }
-    }
     struct m *mp = sched.midle;
     if (mp == NULL) {
         unlock(&sched.lock);

@@ -45,9 +45,17 @@ static always_inline struct g *successor(struct m *mp, struct g *gp, bool *inher
         whole = gbegin(mp, next, false);
     else if (unlikely(next->lockedm != NULL))
         whole = NULL;
-    if (unlikely(whole == NULL))
-        mp->nextg = next; /* the loop on g0 may sleep, map memory, wake its thread */
-    return whole;
+    if (likely(whole != NULL))
+        return whole;
+    if (is_embryo(next)) {
+        mp->nextg = next; /* the loop on g0 may sleep and map memory for it */
+    } else {
+        /* Not past this P's queue: a pair of which one is wired would keep that waiting for ever. */
+        lock(&sched.lock);
+        globrunqputhead_locked(next);
+        unlock(&sched.lock);
+    }
+    return NULL;
 }
 
 static always_inline void start_running(struct m *mp, struct g *gp, bool inherit_time)

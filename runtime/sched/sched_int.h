@@ -11,6 +11,8 @@
 #include "sched/sched.h"
 #include "trace/trace.h"
 
+struct printer;
+
 /* A queue of Gs by schedlink. */
 struct gqueue {
     struct g *head, *tail;
@@ -51,8 +53,7 @@ struct schedt {
     uint64_t soft_wake_ticks, soft_wake_gap; /* wakep_soft in proc.c; in arch_ticks */
     int64_t coarse_now;       /* the clock as sysmon last saw it: good to about 10 ms */
     uint64_t foreign_created; /* goroutines started by foreign threads */
-    uint64_t retired_created, retired_ended, retired_schedules; /* of Ps that are gone */
-    int32_t external; /* goroutines that something outside will wake */
+    int32_t external;         /* goroutines that something outside will wake */
     int32_t external_threads;
     uint64_t handoffs, unannounced, stws;
     uint64_t foreign_edges[EDGE_COUNT]; /* transitions taken on foreign threads */
@@ -205,7 +206,7 @@ void each_embryo(void (*fn)(const struct g *embryo, void *arg), void *arg);
 /* ---- m.c ---- */
 struct m *m_new(void);
 void m_free(struct m *mp);
-void m_begin(struct m *mp, bool own_thread);
+void m_begin(struct m *mp);
 void m_end(struct m *mp, bool own_thread);
 int newm_first(void); /* 0 or -errno with a noted text */
 void startm(struct p *pp, bool spinning);
@@ -255,13 +256,14 @@ int64_t goroutines_alive(void);
 void golocals_run_destructors(struct g *gp);
 void golocals_free(struct g *gp);
 bool golocals_any(void);
-struct printer;
 void golocals_print_labels(struct printer *p, const struct g *gp);
 void golocals_inherit(struct g *gp, struct g *parent);
 
 /* ---- traceback.c ---- */
 int traceback_init(bool handlers);
 void traceback_fini(void);
+/* For printers that must not write yet: a larger buffer of mapped memory, the caller unmaps it. */
+bool printer_grow(struct printer *p);
 extern bool throw_all; /* a fatal error is to print every goroutine */
 
 #endif

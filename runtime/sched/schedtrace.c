@@ -26,10 +26,10 @@ int64_t goroutines_alive(void)
     /* Ends before beginnings, and in that order (acquire): one that ends meanwhile is counted as
      * alive, never as less than none. */
     int len = ps_len();
-    uint64_t n = -load_acquire(&sched.retired_ended);
+    uint64_t n = 0;
     for (int i = 0; i < len; i++)
         n -= load_acquire(&allp[i]->ended);
-    n += load_acquire(&sched.foreign_created) + load_acquire(&sched.retired_created);
+    n += load_acquire(&sched.foreign_created);
     for (int i = 0; i < len; i++)
         n += load_acquire(&allp[i]->created);
     return (int64_t)n;
@@ -131,8 +131,7 @@ static void print_ps_and_ms(struct printer *p, int procs)
 
 void schedtrace(bool detail)
 {
-    char buf[8192];
-    struct printer p = {.fd = 2, .cap = sizeof buf, .buf = buf};
+    struct printer p = {.fd = -1, .grow = printer_grow}; /* who reads may take its time */
     lock(&sched.lock); /* nothing comes or goes meanwhile; Ps and Gs run on */
     int64_t now = nanotime();
     if (first_line == 0)
@@ -165,7 +164,10 @@ void schedtrace(bool detail)
     if (debug.schedstates > 0)
         print_states(&states, ms);
     unlock(&sched.lock);
+    p.fd = 2;
+    p.err = 0; /* what there was memory for */
     pr_flush(&p);
+    os_mem_unmap(p.buf, p.cap);
     print_asleep();
 }
 
@@ -173,14 +175,12 @@ static void read_stats(struct loam_sched_stats *out)
 {
     struct loam_sched_stats s = {0};
     s.goroutines = goroutines_alive();
-    s.goroutines_created =
-        load_relaxed(&sched.foreign_created) + load_relaxed(&sched.retired_created);
-    s.schedules = load_relaxed(&sched.retired_schedules);
+    s.goroutines_created = load_relaxed(&sched.foreign_created);
     s.handoffs = load_relaxed(&sched.handoffs);
     s.unannounced_sleeps = load_relaxed(&sched.unannounced);
     s.stw = load_relaxed(&sched.stws);
     s.gomaxprocs = load_relaxed(&gomaxprocs);
-    for (int i = 0; i < s.gomaxprocs; i++) {
+    for (int i = 0, n = ps_len(); i < n; i++) {
         s.schedules += load_relaxed(&allp[i]->schedules);
         s.goroutines_created += load_relaxed(&allp[i]->created);
     }

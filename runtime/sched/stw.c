@@ -221,11 +221,6 @@ static void p_retire(struct p *pp)
     }
     pp->embryos_n = pp->embryos_pending = 0;
     unlock(&sched.lock);
-    /* its counters go on in the sums: it starts from zero if it comes back */
-    add_relaxed(&sched.retired_created, pp->created);
-    add_relaxed(&sched.retired_ended, pp->ended);
-    add_relaxed(&sched.retired_schedules, pp->schedules);
-    pp->created = pp->ended = pp->schedules = 0;
     timers_fini_p(pp, allp[0]);
     caspstatus(pp, P_gcstop, P_dead);
 }

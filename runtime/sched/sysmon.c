@@ -163,8 +163,8 @@ static bool paused(void)
     while (load_acquire(&sched.sysmon_want) == SYSMON_PAUSE) {
         notewakeup(&sched.sysmon_paused);
         notesleep(&sched.sysmon_resumed);
-        noteclear(
-            &sched.sysmon_resumed); /* by who sleeps: the next pause may come before it wakes */
+        /* by who sleeps: the next pause may come before it wakes */
+        noteclear(&sched.sysmon_resumed);
     }
     return load_acquire(&sched.sysmon_want) == SYSMON_RUN;
 }

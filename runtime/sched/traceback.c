@@ -271,8 +271,7 @@ static void print_embryo(const struct g *embryo, void *p)
 
 static void dump_goroutines(struct printer *p, const struct g *first, bool halted)
 {
-    /* The list begins with what was made last. The main goroutine goes first, as in Go: it is the one
-     * that people look for. */
+    /* The main goroutine goes first, as in Go: it is the one that people look for. */
     for (int round = 0; round < 2; round++)
         for (struct g *gp = load_acquire(&allg); gp != NULL; gp = load_acquire(&gp->alllink))
             if (gp != first && (gp->goid == MAIN_GOID) == (round == 0))
@@ -290,10 +289,10 @@ void loam_traceback(int fd)
     pr_flush(&p);
 }
 
-static bool grow(struct printer *p)
+bool printer_grow(struct printer *p)
 {
     unsigned cap = p->cap != 0 ? 2 * p->cap : 64 << 10;
-    char *buf = os_mem_map(cap, "loam dump");
+    char *buf = cap != 0 ? os_mem_map(cap, "loam dump") : NULL;
     if (buf == NULL)
         return false;
     if (p->len > 0)
@@ -312,7 +311,7 @@ static void write_out(void *p)
 /* Nothing is written before the world runs again: who reads may be a goroutine, or may take its time. */
 void loam_dump_goroutines(int fd)
 {
-    struct printer p = {.fd = -1, .grow = grow};
+    struct printer p = {.fd = -1, .grow = printer_grow};
     struct g *gp = getg();
     if (visit_begin()) {
         /* Modules that came by dlopen: here, not in a handler, and before the stop, because it takes
@@ -330,12 +329,16 @@ void loam_dump_goroutines(int fd)
             startTheWorld();
     }
     visit_end();
+    bool cut = p.err != 0;
     p.fd = fd;
+    p.err = 0;
     if (gp != NULL && getm()->p == NULL)
         pr_flush(&p); /* in a blocking call already */
     else
         loam_blocking(write_out, &p);
     os_mem_unmap(p.buf, p.cap);
+    if (cut)
+        print_fd(fd, "\n...the rest is missing: no memory for it\n");
 }
 
 /* Called by throw and panic, on whatever stack. */

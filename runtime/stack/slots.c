@@ -52,9 +52,13 @@ int stack_class(size_t size)
 static bool grow_slab(int c)
 {
     size_t size = class_size(c);
-    uint32_t n = c == 0 ? SLAB_SLOTS : c < 4 ? 16u >> c : 1;
     struct slab *s = os_mem_map(sizeof *s, "loam stack slab");
-    char *base = s != NULL ? os_mem_map_small_pages(size * n, STACK_SLOT, "loam stacks") : NULL;
+    char *base = NULL;
+    uint32_t n = c == 0 ? SLAB_SLOTS : c < 4 ? 16u >> c : 1;
+    if (s != NULL) /* where addresses are scarce, fewer at a time */
+        while ((base = os_mem_map_small_pages(size * n, STACK_SLOT, "loam stacks")) == NULL &&
+               n > 1)
+            n /= 2;
     if (base == NULL) {
         os_mem_unmap(s, sizeof *s);
         return false;

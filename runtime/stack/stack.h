@@ -12,7 +12,7 @@
 
 #include "base/base.h"
 
-enum { STACK_CLASSES = 14 }; /* STACK_DEFAULT << 0 .. 13: a stack of 1 GB needs 2 GB */
+enum { STACK_CLASSES = 14 }; /* STACK_SLOT << 0 .. 13: a stack of 1 GB needs 2 GB */
 
 struct stack {
     uintptr_t lo; /* lowest usable byte, above the guard */

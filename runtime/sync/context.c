@@ -28,9 +28,10 @@
  * cancelled an ancestor of theirs at the same time and is still on its way.
  *
  * A deadline is a timer that starts a goroutine when it fires; none waits. A context whose parent's
- * deadline is earlier has no timer. Who asks whether a context is done looks at the clock too. Rejected: one goroutine per child that waits for the parent's
- * channel, which Go does for foreign parents only; locking the parent over the whole walk, as Go
- * does (a stack frame and a held lock per level).
+ * deadline is earlier has no timer. Who asks whether a context is done looks at the clock too.
+ * Rejected: one goroutine per child that waits for the parent's channel, which Go does for foreign
+ * parents only; locking the parent over the whole walk, as Go does (a stack frame and a held lock per
+ * level).
  *
  * After loam_stop a context is good only for its free function: see context_stale.
  *
