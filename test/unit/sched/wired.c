@@ -169,6 +169,38 @@ static void talk(void *arg)
     loam_chan_free(p.back);
 }
 
+static int turns; /* of who waits in line beside a pair */
+
+static void take_turns(void *arg)
+{
+    (void)arg;
+    while (!load(&quit)) {
+        add(&turns, 1);
+        loam_yield();
+    }
+}
+
+/* A pair of which one is wired wakes each other all the time; who is in the P's queue has its turn all
+ * the same. */
+static void talk_beside_others(void *arg)
+{
+    (void)arg;
+    struct pair p = {loam_chan_make(int, 0), loam_chan_make(int, 0), (int)times(2000)};
+    store(&quit, 0);
+    store(&turns, 0);
+    loam_waitgroup_go(&wg, answer, &p);
+    loam_waitgroup_go(&wg, take_turns, NULL);
+    for (int i = 0; i < p.n; i++) {
+        loam_send(p.there, i);
+        CHECK_EQ(loam_recv(p.back), i + 1);
+    }
+    CHECK(load(&turns) >= p.n / 100);
+    store(&quit, 1);
+    loam_waitgroup_wait(&wg);
+    loam_chan_free(p.there);
+    loam_chan_free(p.back);
+}
+
 /* ---- Nesting ---------------------------------------------------------------------------------------- */
 
 static bool is_wired(void)
@@ -331,6 +363,7 @@ int main(void)
             CHECK_EQ(loam_run(main_first_thread, 1 + i % 2, NULL), 2);
         on_goroutine(0, nesting, NULL);
         on_goroutine(0, talk, NULL);
+        on_goroutine(0, talk_beside_others, NULL);
         on_goroutine(0, staying, NULL);
     }
     one_after_the_other();

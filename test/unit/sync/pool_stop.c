@@ -199,6 +199,51 @@ static void pool_by_call(void)
     pthread_join(opener, NULL);
 }
 
+static loam_chan(int) late;
+
+static void send_late(void *arg)
+{
+    (void)arg;
+    loam_sleep(30 * LOAM_MILLISECOND);
+    loam_send(late, 1);
+}
+
+static void receive_late(void *arg)
+{
+    (void)arg;
+    CHECK(loam_recv(late) == 1);
+}
+
+/* On a thread of the pool: waits for a goroutine, and stops the world. */
+static void wait_for_goroutine(void *arg)
+{
+    set(&begun, 1);
+    CHECK(loam_call(receive_late, arg) == 0);
+    (void)loam_gomaxprocs(1);
+    set(&ended, 1);
+}
+
+static void call_wait_for_goroutine(void *arg)
+{
+    (void)loam_pool_call(pool, wait_for_goroutine, arg, NULL);
+}
+
+/* What is waited for may itself wait for goroutines: they go on between two looks. */
+static void waits_for_goroutine(void)
+{
+    struct loam_config config = {.maxprocs = 2};
+    reset();
+    late = loam_chan_make(int, 0);
+    CHECK(loam_start(&config) == 0);
+    loam_go(call_wait_for_goroutine, NULL);
+    while (!get(&begun))
+        usleep(500);
+    loam_go(send_late, NULL);
+    CHECK(loam_stop(-1) == 0);
+    CHECK(get(&ended) == 1);
+    loam_chan_free(late);
+}
+
 /* A goroutine that frees the pool is abandoned: then somebody else may. */
 static void abandoned_free(void)
 {
@@ -283,6 +328,7 @@ int main(void)
     one_round(); /* the same pool under the next runtime */
     while_busy(deadline_outlives);
     pool_by_call();
+    waits_for_goroutine();
     abandoned_free();
     return 0;
 }
