@@ -4,7 +4,7 @@
  *   - the list of modules, one table of fixed size in one map: entries are appended by symtab_init
  *     and symtab_refresh, published by the release-store of the count, and never move or go away, so
  *     that a lookup in a signal handler may walk them at any moment. A module that was closed is
- *     marked and its entry revived when it comes back at the same place;
+ *     marked and its entry revived when it comes back, be it at another place;
  *   - the image of a module: one map with the table .loam_pcln as it stands in the file, or a sorted
  *     copy of its symbols. Made by the first lookup that needs it, published by compare-and-swap:
  *     threads that race make it twice and the loser unmaps its own. A lock here could be held by
@@ -38,8 +38,8 @@ enum {
 #define IMAGE_SIZE_MAX ((uint64_t)1 << 30)
 
 struct module {
-    uintptr_t base;        /* const after publication: load address, added to link-time addresses */
-    uintptr_t lo, hi;      /* const: executable segments in memory */
+    uintptr_t base;        /* atomic: load address, added to link-time addresses */
+    uintptr_t lo, hi;      /* const after publication: executable segments, link-time addresses */
     uint64_t identity;     /* const: hash of program headers and build identifier */
     const char *open_path; /* const: for open */
     const char *name;      /* const: for people */
@@ -278,7 +278,7 @@ static int collect_module(struct dl_phdr_info *info, size_t size, void *arg)
         const ElfW(Phdr) *ph = &info->dlpi_phdr[i];
         if (ph->p_type != PT_LOAD || !(ph->p_flags & PF_X))
             continue;
-        uintptr_t lo = info->dlpi_addr + ph->p_vaddr;
+        uintptr_t lo = ph->p_vaddr;
         m.lo = lo < m.lo ? lo : m.lo;
         m.hi = lo + ph->p_memsz > m.hi ? lo + ph->p_memsz : m.hi;
     }
@@ -286,14 +286,23 @@ static int collect_module(struct dl_phdr_info *info, size_t size, void *arg)
         return 0; /* no code: nothing to look up */
     m.identity = identity_in_memory(info);
 
+    /* Known, or known from another place where it was closed since: what is loaded and closed again and
+     * again, here and there, takes one entry. */
+    struct module *known = NULL;
     for (uint32_t i = 0; i < list->count; i++) {
         struct module *old = &list->module[i];
-        if (old->base == m.base && old->lo == m.lo && old->hi == m.hi &&
-            old->identity == m.identity) {
-            c->seen[i] = true;
-            store_release(&old->gone, false);
-            return 0;
-        }
+        if (old->lo != m.lo || old->hi != m.hi || old->identity != m.identity || c->seen[i])
+            continue;
+        if (old->base == m.base || (known == NULL && load_relaxed(&old->gone)))
+            known = old;
+        if (old->base == m.base)
+            break;
+    }
+    if (known != NULL) {
+        c->seen[known - list->module] = true;
+        store_release(&known->base, m.base); /* who sees that it is back sees where */
+        store_release(&known->gone, false);
+        return 0;
     }
     if (list->count == MODULES_MAX)
         return 1;
@@ -373,7 +382,7 @@ static struct symtab_image *load_pcln(const struct file *f, uint64_t offset, uin
         return NULL;
     /* Made for this very text? The build identifier of the file has been compared already; that the
      * table carries the same one is for the writer's tools. What else could differ is the range. */
-    if (h.text_start != m->lo - m->base || h.text_end != m->hi - m->base)
+    if (h.text_start != m->lo || h.text_end != m->hi)
         return NULL;
     if (!in_table(&h, h.row_offset, h.row_count, sizeof(struct pcln_row)) ||
         !in_table(&h, h.node_offset, h.node_count, sizeof(struct pcln_node)) ||
@@ -441,7 +450,7 @@ static bool take_symbol(const ElfW(Sym) * es, const struct module *m, uint64_t s
     if (es->st_shndx == SHN_UNDEF || es->st_shndx == SHN_ABS || es->st_name == 0 ||
         es->st_name >= string_size || !(function || type == STT_NOTYPE))
         return false;
-    if (es->st_value < m->lo - m->base || es->st_value >= m->hi - m->base)
+    if (es->st_value < m->lo || es->st_value >= m->hi)
         return false;
     *out = (struct symbol){
         .value = es->st_value,
@@ -648,16 +657,19 @@ bool symtab_find(uintptr_t pc, struct symtab_entry *out)
     /* From the newest: it may lie where a closed one was. */
     for (uint32_t i = count; i-- > 0;) {
         struct module *m = &list->module[i];
-        if (pc < m->lo || pc >= m->hi || load_acquire(&m->gone))
+        if (load_acquire(&m->gone))
+            continue;
+        uintptr_t address = pc - load_relaxed(&m->base); /* link-time */
+        if (address < m->lo || address >= m->hi)
             continue;
         int saved = errno;
         out->module = m->name;
-        out->module_offset = pc - m->base;
+        out->module_offset = address;
         const struct symtab_image *image = image_of(m);
         if (image != NULL && image->pcln != NULL)
-            find_in_pcln(image, pc - m->base, out);
+            find_in_pcln(image, address, out);
         else if (image != NULL)
-            find_in_symbols(image, pc - m->base, out);
+            find_in_symbols(image, address, out);
         errno = saved;
         return true;
     }
