@@ -206,6 +206,10 @@ static bool stop_goroutines(int64_t timeout_ns)
     }
 }
 
+#if LOAM_TSAN
+char sanitizer_world;
+#endif
+
 int sched_halt(int64_t timeout_ns)
 {
     sysmon_pause();
@@ -214,6 +218,9 @@ int sched_halt(int64_t timeout_ns)
         return error_note(-EBUSY, "a goroutine still runs, or is in a blocking call or a running "
                                   "call of a thread pool");
     }
+#if LOAM_TSAN
+    sanitizer_acquire(&sanitizer_world); /* what goroutines did is over */
+#endif
     add_relaxed(&epoch, 1);               /* see runtime_epoch */
     store_seqcst(&os_fork_page.alive, 0); /* see visit_begin */
     while (load_seqcst(&visitors) != 0)

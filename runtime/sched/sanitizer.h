@@ -33,6 +33,11 @@
 #define LOAM_VALGRIND 0
 #endif
 
+#if LOAM_TSAN
+extern char
+    sanitizer_world; /* life.c: orders all goroutines before who stops the runtime, and nothing else */
+#endif
+
 static always_inline void sanitizer_before(struct g *from, struct g *to, bool from_dies)
 {
     (void)from;
@@ -43,6 +48,7 @@ static always_inline void sanitizer_before(struct g *from, struct g *to, bool fr
                                    to->stack.hi - to->stack.lo);
 #endif
 #if LOAM_TSAN
+    __tsan_release(&sanitizer_world);
     /* no synchronisation by the switch itself: it would hide races between goroutines */
     __tsan_switch_to_fiber(to->fiber, __tsan_switch_to_fiber_no_sync);
 #endif
