@@ -89,7 +89,7 @@ void gfput_slow(struct p *pp, struct g *gp)
 int malg(size_t stack_size, struct g **out)
 {
     struct stack s;
-    int err = stackalloc(stack_size, &s);
+    int err = slot_alloc(stack_size, &s);
     if (err != 0)
         return err;
     uintptr_t top = s.hi - (s.color % COLORS) * cacheline;

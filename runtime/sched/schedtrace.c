@@ -191,7 +191,7 @@ static void read_stats(struct loam_sched_stats *out)
     lock(&sched.lock);
     s.threads = sched.mcount + (sched.sysmon_handle != 0);
     unlock(&sched.lock);
-    s.stacks_mapped = stack_mapped();
+    s.stacks_mapped = slots_mapped();
     *out = s;
 }
 

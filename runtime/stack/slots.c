@@ -39,7 +39,7 @@ static size_t class_size(int c)
     return (size_t)STACK_SLOT << c;
 }
 
-int stack_class(size_t size)
+int slot_class(size_t size)
 {
     if (size > STACK_MAX)
         return -1;
@@ -71,9 +71,9 @@ static bool grow_slab(int c)
     return true;
 }
 
-int stackalloc(size_t size, struct stack *out)
+int slot_alloc(size_t size, struct stack *out)
 {
-    int c = stack_class(size);
+    int c = slot_class(size);
     if (c < 0)
         return error_note(-EINVAL, "a stack of %zu bytes is above the limit of 1 GB", size);
     int err = 0;
@@ -105,7 +105,7 @@ int stackalloc(size_t size, struct stack *out)
     return err;
 }
 
-uint64_t stack_mapped(void)
+uint64_t slots_mapped(void)
 {
     lock(&stack_lock);
     uint64_t bytes = mapped;
@@ -113,7 +113,7 @@ uint64_t stack_mapped(void)
     return bytes;
 }
 
-void stack_fini(void)
+void slots_fini(void)
 {
     for (int c = 0; c < CLASSES; c++) {
         for (struct slab *s = classes[c].slabs, *next; s != NULL; s = next) {

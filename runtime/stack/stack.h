@@ -4,7 +4,7 @@
  * faults, and a page at its high end that is ours: 188 KB are a goroutine's own. Memory is committed
  * page by page as the stack is used. Slots come in slabs of one size; a slab's slots are handed out in
  * order and guarded then. None comes back: a dead goroutine keeps its own for the next. They are
- * unmapped by stack_fini: a stale pointer into a slot is never a fault before.
+ * unmapped by slots_fini: a stale pointer into a slot is never a fault before.
  *
  * Never on huge pages: one touch would commit 2 MB. */
 #ifndef STACK_STACK_H
@@ -23,13 +23,13 @@ struct stack {
 
 /* Gives a stack with at least size bytes for a goroutine's own frames. -ENOMEM with a noted text;
  * -EINVAL above 1 GB. */
-int stackalloc(size_t size, struct stack *out);
+int slot_alloc(size_t size, struct stack *out);
 /* The class that a size falls into; -1 above 1 GB. */
-int stack_class(size_t size);
+int slot_class(size_t size);
 
 /* Bytes of address space. */
-uint64_t stack_mapped(void);
+uint64_t slots_mapped(void);
 /* Unmaps every slab. Nobody runs on one any more. */
-void stack_fini(void);
+void slots_fini(void);
 
 #endif
