@@ -34,12 +34,20 @@ struct loam_sched_stats {
     int threads;                 /* that the runtime owns */
     int gomaxprocs;
     uint64_t stacks_mapped; /* bytes of address space for stacks */
+    /* Pieces of stacks that grow, and those that goroutines which ended keep for the next ones. */
+    uint64_t stack_segments;
 };
 
 /* Reads the scheduler's figures, without stopping anything: they need not be of one moment.
  *
  * From any thread. All zero while the runtime is not started. */
 LOAM_API void loam_read_sched_stats(struct loam_sched_stats *stats);
+
+/* Sets how many bytes the stack of a goroutine may grow to; 0 only asks. Returns the former limit.
+ *
+ * Of programs built with `loam build --stack=small`; 1,000,000,000 at start, as in Go. A goroutine that
+ * needs more ends the process with "fatal error: stack overflow" and its traceback. From any thread. */
+LOAM_API size_t loam_set_max_stack(size_t bytes);
 
 /* One legal edge of an automaton of the runtime, from the table that casgstatus enforces. */
 struct loam_edge {

@@ -13,6 +13,7 @@
 #include "sched/gfree_int.h"
 
 #include "os/os.h"
+#include "sched/morestack.h"
 #include "sched/sanitizer.h"
 
 #include <string.h>
@@ -98,12 +99,17 @@ int malg(size_t stack_size, struct g **out)
     gp->stack = s;
     gp->stack.hi = (uintptr_t)gp;
     casgstatus(gp, G_idle, G_dead);
+    allg_add(gp);
+    *out = gp;
+    return 0;
+}
+
+void allg_add(struct g *gp)
+{
     lock(&allg_lock);
     store_release(allg_end, gp); /* release: readers without the lock see a whole G */
     allg_end = &gp->alllink;
     unlock(&allg_lock);
-    *out = gp;
-    return 0;
 }
 
 void gs_free(void)
@@ -118,4 +124,5 @@ void gs_free(void)
     }
     allg = NULL;
     allg_end = &allg;
+    gsmall_fini();
 }

@@ -5,6 +5,7 @@
 #include "sched/gfree_int.h"
 
 #include "os/os.h"
+#include "sched/morestack.h"
 #include "sched/sanitizer.h"
 
 #include <errno.h>
@@ -106,7 +107,8 @@ static int make(struct p *pp, struct g *parent, const struct newborn *b, struct 
         return error_note(-E2BIG, "loam_go_copy: %zu bytes of arguments are above the limit of %d",
                           b->copy_size, (int)COPY_MAX);
     struct g *gp;
-    int err = whole_g(pp, b->stack_size, &gp);
+    bool small = b->stack_size == 0 && grows(b->code != 0 ? b->code : (uintptr_t)b->fn);
+    int err = small ? gsmall_get(pp, b->copy_size, &gp) : whole_g(pp, b->stack_size, &gp);
     if (err != 0)
         return err;
     sanitizer_g_new(gp);
@@ -117,7 +119,7 @@ static int make(struct p *pp, struct g *parent, const struct newborn *b, struct 
         copy_args((char *)top, b->copy, b->copy_size);
         gp->arg = (void *)top;
     }
-    arch_prepare(&gp->sched, top, goroutine_entry);
+    arch_prepare(&gp->sched, top, small ? gp->seg->guard : 0, goroutine_entry);
     gp->fn = b->fn;
     gp->goid = goid_next(pp);
     gp->parent = parent != NULL ? parent->goid : 0;
@@ -164,7 +166,8 @@ int newproc(void (*fn)(void *), void *arg, uintptr_t callerpc)
     struct m *mp = getm();
     struct g *parent = mp != NULL ? mp->curg : NULL;
     /* TSan must see a goroutine begin where it was started: no embryos there. */
-    if (likely(parent != NULL && parent->locals == NULL && fn != NULL && sched_alive()) &&
+    if (likely(parent != NULL && parent->locals == NULL && fn != NULL && !grows((uintptr_t)fn) &&
+               sched_alive()) &&
         !LOAM_TSAN) {
         preempt_point(mp);
         struct p *pp = getm()->p;

@@ -16,6 +16,7 @@
 #include "lock/lock.h"
 #include "os/os.h"
 #include "stack/stack.h"
+#include "stack/stackalloc.h"
 
 enum gstatus {
 #define GSTATE(name, number, text) G_##name = number,
@@ -48,7 +49,7 @@ struct p;
 struct golocals; /* labels and local values: locals.c */
 
 /* A goroutine. It lies at the top of its own stack's slot, so that a parked goroutine costs one
- * page; the memory of a dead one stays a valid struct g until the runtime stops.
+ * page (of those whose stack grows, gsmall.c, on memory of its own); the memory of a dead one stays a valid struct g until the runtime stops.
  *
  * The first cache line is all that there is of a goroutine that waits for its first run: an embryo,
  * told by sched.sp == 0, see embryo.c. */
@@ -69,12 +70,15 @@ struct g {
     struct m *lockedm;  /* owner: itself; the M it is wired to */
     uint32_t locked;    /* owner: itself; depth of loam_lock_os_thread */
     uint8_t waitreason; /* owner: itself; enum waitreason */
-    uint8_t pad[3];
+    bool grown;         /* owner: itself; morestack.c: there may be something to give back */
+    uint8_t pad[2];
     const char *name;          /* owner: itself */
     struct golocals *locals;   /* owner: itself */
     void (*at_goexit)(void *); /* owner: itself; loam_goexit calls it with arg, then forgets it */
     uint64_t traceseq;         /* whoever owns the status */
     struct stack stack;        /* const */
+    struct segment *seg;       /* const while alive: the first segment; NULL: a slot */
+    uintptr_t trim_sp;         /* owner: itself */
     struct g *alllink;         /* atomic; allg lock for writing: the list of all Gs */
     void *fiber;               /* sanitizers: TSan's fiber */
     void *fake_stack;          /* sanitizers: ASan's fake stack while switched away */
@@ -118,7 +122,7 @@ struct m {
     uint64_t direct;            /* owner thread writes, all read: direct switches */
     uint64_t steals;            /* owner thread writes, all read */
     /* A dump by signal (traceback.c): registers at the signal. */
-    uintptr_t sig_pc, sig_sp, sig_fp;
+    uintptr_t sig_pc, sig_sp, sig_fp, sig_guard;
     uint32_t sig_caught; /* atomic */
 };
 _Static_assert(offsetof(struct m, thread) == 0, "thread_self is the M");
@@ -149,12 +153,15 @@ struct p {
     uint64_t goid_next, goid_end; /* owner M: goroutine numbers at hand */
     struct g *gfree;              /* owner M: dead goroutines with default stacks */
     int gfree_n;
+    struct g *gsmall;             /* owner M: dead goroutines with a first segment */
+    int gsmall_n;
     struct g *embryos; /* owner M: unused embryos */
     int embryos_n;
     int embryos_pending;                /* owner M: made here minus begun here; may be negative */
     uint64_t traceseq;                  /* owner M */
     uint64_t clock_ticks;               /* owner M: when the clock was last read for timers */
     uint64_t schedules, created, ended; /* owner M writes, all read */
+    uint64_t segments_made, segments_freed; /* owner M writes, all read */
     struct g *runnext __attribute__((aligned(cacheline))); /* atomic: runs before the queues */
     uint32_t ahead_streak; /* owner M: taken from `ahead` in a row */
     struct runq runq, ahead;
@@ -163,6 +170,7 @@ struct p {
     uint32_t timers_len;                                     /* atomic: how many it holds */
     void *timers;                                            /* const after timers_init_p */
     void *local[P_LOCAL_SLOTS];                              /* owner M: see p_local.h */
+    struct stackcache stackcache;                            /* owner M */
 };
 
 /* ---- Who runs ------------------------------------------------------------------------------ */
@@ -263,11 +271,18 @@ struct newborn {
     const char *name;
     size_t stack_size; /* 0: as configured */
     uintptr_t callerpc;
+    uintptr_t code; /* 0, or what fn will call: whether its stack may grow */
 };
 
 /* Starts a goroutine: 0 or -errno with a noted text. From any thread. */
 int newproc(void (*fn)(void *), void *arg, uintptr_t callerpc);
 int newproc_with(const struct newborn *b);
+
+/* ---- Stacks that grow (morestack.c) ------------------------------------------------------------ */
+
+/* Runs fn(arg) on the thread's own stack if the calling goroutine's is one that grows, which has room for
+ * little; else here. fn must not park, nor call user code. */
+void systemstack(void (*fn)(void *), void *arg);
 
 /* ---- Time and choices (dst.c): the one place for both ---------------------------------------- */
 

@@ -36,6 +36,8 @@ struct schedt {
     struct g *gfree;    /* dead Gs with default stacks; a look without the lock is relaxed */
     struct g *gfree_odd[STACK_CLASSES]; /* dead Gs with others, by class */
     struct g *embryos;                  /* unused embryos; a look without the lock is relaxed */
+    struct g *gsmall;     /* dead Gs whose stacks grow, without one; a look without is relaxed */
+    struct segment *bigs; /* big segments that no thread has */
     int32_t stopwait;                   /* Ps that still have to stop */
     bool needspinning;                  /* work was seen, but no P for it: proc.c's head */
     struct m *mdead; /* Ms whose threads ended or are ending: joined when taken again, or at stop */
@@ -53,6 +55,8 @@ struct schedt {
     uint64_t soft_wake_ticks, soft_wake_gap; /* wakep_soft in proc.c; in arch_ticks */
     int64_t coarse_now;       /* the clock as sysmon last saw it: good to about 10 ms */
     uint64_t foreign_created; /* goroutines started by foreign threads */
+    uint64_t foreign_segments; /* segments made minus freed without a P */
+    size_t maxstack;           /* bytes of a stack that grows */
     int32_t external;         /* goroutines that something outside will wake */
     int32_t external_threads;
     uint64_t handoffs, unannounced, stws;
@@ -64,6 +68,7 @@ struct schedt {
     uint32_t m0_left;                   /* the caller of loam_run has left the scheduler; a futex */
 
     /* ---- const after init ---- */
+    bool stack_torture; /* stacks grow at every call */
     bool run_mode; /* by loam_run: the end of main and deadlock end the process */
     struct m *m0;  /* the caller of loam_run */
     size_t stack_size;
@@ -193,6 +198,7 @@ _Noreturn void goexit_by(void (*hook)(struct m *, struct g *)); /* on g0; it cal
 void gdestroy(struct m *mp, struct g *gp);
 
 /* ---- gfree.c, embryo.c ---- */
+void allg_add(struct g *gp); /* for good */
 extern struct g *allg; /* list by alllink, oldest first; both atomic; it only grows */
 void gs_free(void);    /* all of them, at shutdown */
 struct g *gbegin(struct m *mp, struct g *embryo, bool may_map); /* NULL: no stack for it now */
@@ -258,6 +264,10 @@ void golocals_free(struct g *gp);
 bool golocals_any(void);
 void golocals_print_labels(struct printer *p, const struct g *gp);
 void golocals_inherit(struct g *gp, struct g *parent);
+
+/* ---- morestack.c ---- */
+/* Which piece of a goroutine's stack an address lies in; guard: of the innermost piece. False: none. */
+bool stack_piece(const struct g *gp, uintptr_t guard, uintptr_t at, uintptr_t *lo, uintptr_t *hi);
 
 /* ---- traceback.c ---- */
 int traceback_init(bool handlers);

@@ -125,28 +125,54 @@ static enum shown whose(const struct symtab_entry *e)
     return ours ? SHOWN_RUNTIME : SHOWN_PROGRAM;
 }
 
-static noinline enum shown print_stack(struct printer *p, uintptr_t pc, uintptr_t fp, uintptr_t lo,
-                                       uintptr_t hi, bool first_is_return)
+/* Whether a frame may be at fp, reached from a deeper one at `below` (0: the first). Stacks grow down:
+ * callers lie above, as long as both are in one piece of the stack. */
+static bool frame_ok(const struct g *gp, uintptr_t guard, uintptr_t fp, uintptr_t below)
 {
-    uintptr_t pcs[MAX_FRAMES];
+    uintptr_t lo, hi;
+    return stack_piece(gp, guard, fp, &lo, &hi) && arch_frame_ok(fp, lo, hi) &&
+           (below < lo || below >= hi || fp > below);
+}
+
+/* The program counters of a stack, innermost first; where a function called __morestack the frames in
+ * between are left out, so that it stands there once. */
+static int walk(const struct g *gp, uintptr_t guard, uintptr_t pc, uintptr_t fp, uintptr_t *pcs,
+                bool *cut)
+{
     int n = 0;
-    enum shown shown = SHOWN_NOTHING;
-    bool cut = false;
+    uintptr_t below = 0;
     pcs[n++] = pc;
-    while (arch_frame_ok(fp, lo, hi)) {
+    while (frame_ok(gp, guard, fp, below)) {
         uintptr_t next;
+        below = fp;
         arch_frame_next(fp, &pc, &next);
+        fp = next;
         if (pc == 0)
             break;
+        if (pc == morestack_grow_pc && frame_ok(gp, guard, fp, below)) {
+            below = fp; /* its return address is in the function's first instructions */
+            fp = ((const uintptr_t *)fp)[0];
+            pc = ((const uintptr_t *)below)[2];
+        }
+        if (pc == morestack_big_pc)
+            continue;
         if (n == MAX_FRAMES) {
-            cut = true;
+            *cut = true;
             break;
         }
         pcs[n++] = pc;
-        if (next <= fp) /* stacks grow down: callers lie above */
-            break;
-        fp = next;
     }
+    return n;
+}
+
+/* guard: of the innermost piece of a stack that grows. */
+static noinline enum shown print_stack(struct printer *p, const struct g *gp, uintptr_t guard,
+                                       uintptr_t pc, uintptr_t fp, bool first_is_return)
+{
+    uintptr_t pcs[MAX_FRAMES];
+    enum shown shown = SHOWN_NOTHING;
+    bool cut = false;
+    int n = walk(gp, guard, pc, fp, pcs, &cut);
     for (int i = skip_runtime(pcs, n, first_is_return); i < n; i++) {
         struct symtab_entry e;
         look_up(pcs[i], i > 0 || first_is_return, &e);
@@ -232,7 +258,7 @@ static noinline void print_current(struct printer *p, const struct g *gp)
     uintptr_t pc, next;
     arch_frame_next(fp, &pc, &next);
     print_header(p, gp, load_relaxed(&gp->status), false);
-    (void)print_stack(p, pc, next, gp->stack.lo, gp->stack.hi, true);
+    (void)print_stack(p, gp, arch_guard(), pc, next, true);
     print_created(p, gp);
 }
 
@@ -244,15 +270,18 @@ static void print_other(struct printer *p, const struct g *gp, bool halted)
     print_header(p, gp, status, halted);
     struct m *mp = load_relaxed(&gp->m);
     /* acquire: the registers are there. It may have been caught in the middle of a switch. */
-    bool caught = mp != NULL && load_acquire(&mp->sig_caught) && mp->sig_sp >= gp->stack.lo &&
-                  mp->sig_sp < gp->stack.hi;
+    uintptr_t lo, hi;
+    bool caught = mp != NULL && load_acquire(&mp->sig_caught) &&
+                  stack_piece(gp, mp->sig_guard, mp->sig_sp, &lo, &hi);
     if (caught) {
-        (void)print_stack(p, mp->sig_pc, mp->sig_fp, gp->stack.lo, gp->stack.hi, false);
+        (void)print_stack(p, gp, mp->sig_guard, mp->sig_pc, mp->sig_fp, false);
     } else if (status == G_waiting || status == G_runnable) {
         enum shown shown = SHOWN_NOTHING;
-        if (gp->sched.sp >= gp->stack.lo && gp->sched.sp < gp->stack.hi)
-            shown = print_stack(p, arch_gobuf_pc(&gp->sched), arch_gobuf_fp(&gp->sched),
-                                gp->stack.lo, gp->stack.hi, true);
+        uintptr_t sp = gp->sched.sp;
+        uintptr_t guard = gp->seg != NULL ? arch_gobuf_guard(&gp->sched) : 0;
+        if (sp != 0 && stack_piece(gp, guard, sp, &lo, &hi))
+            shown = print_stack(p, gp, guard, arch_gobuf_pc(&gp->sched),
+                                arch_gobuf_fp(&gp->sched), true);
         print_start(p, gp, shown);
     } else {
         pr(p, "\tgoroutine running on other thread; stack unavailable\n");
@@ -359,6 +388,7 @@ void throw_traceback(int fd)
 static void note_registers(struct m *mp, const void *uc)
 {
     arch_ucontext_regs(uc, &mp->sig_pc, &mp->sig_sp, &mp->sig_fp);
+    mp->sig_guard = arch_guard();
     store_release(&mp->sig_caught, 1); /* release: the registers are there */
 }
 
