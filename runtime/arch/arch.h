@@ -16,6 +16,7 @@
  *   arch_call_on(sp, fn, arg)         calls fn(arg) on another stack
  *   arch_call_big(fn, arg)            calls fn(arg) where foreign code may run
  *   morestack_text_lo, _hi            where code lies that checks its stack; equal: there is none
+ *   arch_callerpc()                   the return address of the function that this is written in
  *   morestack_grow_pc, _big_pc        return addresses between two segments, for tracebacks
  *   arch_morestack_init()             at start
  *   arch_frame_next(fp, &pc, &next)   one step of a frame-pointer walk

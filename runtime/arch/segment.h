@@ -38,7 +38,7 @@ struct segment {
     uintptr_t hi;         /* first byte behind, aligned to 16 */
     uint32_t kind;        /* enum segment_kind */
     uint32_t size_class;  /* the allocator's */
-    size_t size;          /* of the memory that it is in */
+    size_t used;          /* bytes of all small segments up to this one; of a big one: not set */
     struct segment_block *blocks;
     struct segment *link; /* of a big one on a list */
 };

@@ -91,7 +91,7 @@ static void make_segment(void *p)
 static void free_first(void *p)
 {
     struct g *gp = p;
-    segment_free(getm(), gp->seg);
+    segment_free(getm(), NULL, gp->seg);
     gp->seg = NULL;
 }
 
@@ -103,7 +103,7 @@ static int give_segment(struct g *gp, size_t room)
         m.size *= 2;
     if (room == 0)
         m.size = STACK_FIRST;
-    if (gp->seg != NULL && gp->seg->size == m.size)
+    if (gp->seg != NULL && gp->seg->used == m.size)
         return 0;
     if (gp->seg != NULL)
         systemstack(free_first, gp);
@@ -147,14 +147,15 @@ void gsmall_put(struct m *mp, struct g *gp)
     for (struct segment *s = segment_of(arch_gobuf_guard(&gp->sched)); s != NULL;) {
         struct segment *prev = s->prev;
         if (s->kind == SEGMENT_BIG)
-            morestack_big_put(s);
+            big_put(mp, NULL, s);
         s = prev;
     }
     struct p *pp = mp->p;
-    segments_free_next(mp, gp->seg);
-    if (pp->gsmall_n >= GFREE_LOCAL_MAX || gp->seg->size != STACK_FIRST ||
+    gp->alloca_bytes = 0;
+    segments_free_next(mp, NULL, gp->seg);
+    if (pp->gsmall_n >= GFREE_LOCAL_MAX || gp->seg->used != STACK_FIRST ||
         gp->seg->blocks != NULL) {
-        segment_free(mp, gp->seg);
+        segment_free(mp, NULL, gp->seg);
         gp->seg = NULL;
         put_dead(NULL, gp);
         return;

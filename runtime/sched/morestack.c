@@ -75,7 +75,7 @@ struct segment *segment_new(struct m *mp, size_t size)
                             .hi = align_down(s.hi, 16),
                             .kind = SEGMENT_SMALL,
                             .size_class = s.size_class,
-                            .size = size};
+                            .used = size};
     count_segment(mp, 1, 0);
     return seg;
 }
@@ -85,47 +85,49 @@ static void free_memory(struct m *mp, void *p, uint32_t size_class)
     stackfree(cache_of(mp), (struct stack){.lo = (uintptr_t)p, .size_class = size_class});
 }
 
-/* Those of frames below sp, which are gone. */
-static void free_blocks(struct m *mp, struct segment *seg, uintptr_t sp)
+/* Those of frames below sp, which are gone. gp: whose they are; NULL: it is dead. */
+static void free_blocks(struct m *mp, struct g *gp, struct segment *seg, uintptr_t sp)
 {
     while (seg->blocks != NULL && seg->blocks->sp < sp) {
         struct segment_block *b = seg->blocks;
         seg->blocks = b->next;
+        if (gp != NULL)
+            gp->alloca_bytes -= b->size;
         free_memory(mp, b, b->size_class);
     }
 }
 
-void segment_free(struct m *mp, struct segment *seg)
+void segment_free(struct m *mp, struct g *gp, struct segment *seg)
 {
-    free_blocks(mp, seg, UINTPTR_MAX);
+    free_blocks(mp, gp, seg, UINTPTR_MAX);
     free_memory(mp, seg, seg->size_class);
     count_segment(mp, 0, 1);
 }
 
-void segments_free_next(struct m *mp, struct segment *seg)
+void segments_free_next(struct m *mp, struct g *gp, struct segment *seg)
 {
     struct segment *next = seg->next;
     seg->next = NULL;
     while (next != NULL) {
         struct segment *s = next;
         next = s->next;
-        segment_free(mp, s);
+        segment_free(mp, gp, s);
     }
 }
 
 /* ---- Growing --------------------------------------------------------------------------------------- */
 
-/* What the stack has from seg down to its first segment. */
-static size_t in_use(const struct segment *seg)
+/* What the calling goroutine's stack has up to seg. */
+static size_t in_use(const struct g *gp, const struct segment *seg)
 {
-    size_t sum = 0;
-    for (; seg != NULL; seg = seg->prev) {
-        if (seg->kind == SEGMENT_SMALL)
-            sum += seg->size;
-        for (const struct segment_block *b = seg->blocks; b != NULL; b = b->next)
-            sum += b->size;
-    }
-    return sum;
+    while (seg->kind == SEGMENT_BIG)
+        seg = seg->prev;
+    return seg->used + gp->alloca_bytes;
+}
+
+static size_t size_of(const struct segment *seg)
+{
+    return (size_t)STACKALLOC_MIN << seg->size_class;
 }
 
 static noinline _Noreturn void overflow(const struct segment *seg)
@@ -159,11 +161,13 @@ void morestack_grow(size_t frame, size_t arguments)
 {
     struct segment *seg;
     struct m *mp = getm();
-    growing(&seg);
-    segments_free_next(mp, seg); /* too small */
+    struct g *gp = growing(&seg);
+    segments_free_next(mp, gp, seg); /* too small */
     size_t want = ARCH_SEGMENT_GUARD + FRAME_ROOM + LARGE_TOP + frame + arguments;
-    size_t size = seg->kind == SEGMENT_SMALL ? 2 * seg->size : STACK_FIRST;
-    size_t used = in_use(seg), limit = load_relaxed(&sched.maxstack);
+    size_t size = STACK_FIRST;
+    if (seg->kind == SEGMENT_SMALL && !sched.stack_torture)
+        size = 2 * size_of(seg);
+    size_t used = in_use(gp, seg), limit = load_relaxed(&sched.maxstack);
     if (want < frame || want > limit || used > limit - want)
         overflow(seg);
     if (size < want)
@@ -174,6 +178,7 @@ void morestack_grow(size_t frame, size_t arguments)
     if (next == NULL)
         no_memory(size);
     next->prev = seg;
+    next->used += used - gp->alloca_bytes;
     if (unlikely(sched.stack_torture)) /* so that the next call grows it again */
         next->hi = align_down((uintptr_t)next + want - LARGE_TOP, 16);
     seg->next = next;
@@ -183,9 +188,9 @@ void *morestack_alloca(size_t size, uintptr_t sp)
 {
     struct segment *seg;
     struct m *mp = getm();
-    growing(&seg);
-    free_blocks(mp, seg, sp);
-    size_t used = in_use(seg), limit = load_relaxed(&sched.maxstack);
+    struct g *gp = growing(&seg);
+    free_blocks(mp, gp, seg, sp);
+    size_t used = in_use(gp, seg), limit = load_relaxed(&sched.maxstack);
     if (size > limit || used > limit - size)
         overflow(seg);
     struct stack s;
@@ -196,21 +201,23 @@ void *morestack_alloca(size_t size, uintptr_t sp)
     *b = (struct segment_block){
         .next = seg->blocks, .sp = sp, .size = bytes, .size_class = s.size_class};
     seg->blocks = b;
+    gp->alloca_bytes += bytes;
     return (char *)b + BLOCK_HEADER;
 }
 
 void morestack_free_blocks(struct segment *seg)
 {
-    free_blocks(getm(), seg, UINTPTR_MAX);
+    struct m *mp = getm();
+    free_blocks(mp, mp->curg, seg, UINTPTR_MAX);
 }
 
 static void trim(void *p)
 {
     struct segment *seg = p;
     struct m *mp = getm();
-    segments_free_next(mp, seg);
+    segments_free_next(mp, mp->curg, seg);
     /* what is above the caller is alive; gopark's own frame is below all of it */
-    free_blocks(mp, seg, mp->curg->trim_sp);
+    free_blocks(mp, mp->curg, seg, mp->curg->trim_sp);
     mp->curg->grown = seg->blocks != NULL || seg->prev != NULL;
 }
 
@@ -243,8 +250,7 @@ void morestack_big_get(void)
         big = (struct segment *)s.lo;
         *big = (struct segment){.guard = s.lo + ARCH_SEGMENT_GUARD,
                                 .hi = align_down(s.hi - (s.color % 32) * cacheline, 16),
-                                .kind = SEGMENT_BIG,
-                                .size = s.hi - s.lo};
+                                .kind = SEGMENT_BIG};
     }
     big->link = mp->thread.bigs;
     mp->thread.bigs = big;
@@ -255,8 +261,13 @@ void morestack_big_get(void)
 void morestack_big_put(struct segment *big)
 {
     struct m *mp = getm();
-    free_blocks(mp, big, UINTPTR_MAX);
-    segments_free_next(mp, big);
+    big_put(mp, mp->curg, big);
+}
+
+void big_put(struct m *mp, struct g *gp, struct segment *big)
+{
+    free_blocks(mp, gp, big, UINTPTR_MAX);
+    segments_free_next(mp, gp, big);
     lock(&sched.lock);
     big->link = sched.bigs;
     sched.bigs = big;
@@ -268,7 +279,7 @@ void bigs_release(struct m *mp)
     while (mp->thread.bigs != NULL) {
         struct segment *big = mp->thread.bigs;
         mp->thread.bigs = big->link;
-        morestack_big_put(big);
+        big_put(mp, NULL, big);
     }
     mp->thread.nbigs = 0;
 }
@@ -279,7 +290,9 @@ void bigs_release(struct m *mp)
 void systemstack(void (*fn)(void *), void *arg)
 {
     struct m *mp = getm();
-    if (mp == NULL || mp->curg == NULL || arch_guard() == 0)
+    uintptr_t sp = (uintptr_t)__builtin_frame_address(0);
+    if (mp == NULL || mp->curg == NULL || arch_guard() == 0 ||
+        (sp >= mp->g0.stack.lo && sp < mp->g0.stack.hi))
         fn(arg);
     else
         arch_call_on(mp->g0.sched.sp, fn, arg);

@@ -15,10 +15,13 @@ void morestack_big_put(struct segment *big);
 
 /* A segment of a power of two of bytes; NULL with a noted text. On the system stack. */
 struct segment *segment_new(struct m *mp, size_t size);
-/* Back to the allocator, with its memory of alloca; a hook of a switch may. */
-void segment_free(struct m *mp, struct segment *seg);
+/* Back to the allocator, with its memory of alloca; a hook of a switch may. gp: whose it is, NULL if that
+ * has ended. */
+void segment_free(struct m *mp, struct g *gp, struct segment *seg);
 /* All behind seg. */
-void segments_free_next(struct m *mp, struct segment *seg);
+void segments_free_next(struct m *mp, struct g *gp, struct segment *seg);
+/* A big one, on which nobody runs, becomes everybody's. */
+void big_put(struct m *mp, struct g *gp, struct segment *big);
 /* The thread's big segments become everybody's. */
 void bigs_release(struct m *mp);
 /* Gives back what the calling goroutine's stack does not use. */

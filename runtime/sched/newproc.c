@@ -200,7 +200,7 @@ int newproc_main(struct m *mp, const struct newborn *b, struct g **out)
 
 int loam_go(void (*fn)(void *), void *arg)
 {
-    return newproc(fn, arg, (uintptr_t)__builtin_return_address(0));
+    return newproc(fn, arg, arch_callerpc());
 }
 
 int loam_go_with(const struct loam_go_options *options, void (*fn)(void *), void *arg)
@@ -211,7 +211,7 @@ int loam_go_with(const struct loam_go_options *options, void (*fn)(void *), void
                                           .arg = arg,
                                           .name = o->name,
                                           .stack_size = o->stack_size,
-                                          .callerpc = (uintptr_t)__builtin_return_address(0)});
+                                          .callerpc = arch_callerpc()});
 }
 
 int loam_go_copy(void (*fn)(void *), const void *data, size_t size)
@@ -220,7 +220,7 @@ int loam_go_copy(void (*fn)(void *), const void *data, size_t size)
     return newproc_with(&(struct newborn){.fn = fn,
                                           .copy = data != NULL ? data : nothing,
                                           .copy_size = data != NULL ? size : 0,
-                                          .callerpc = (uintptr_t)__builtin_return_address(0)});
+                                          .callerpc = arch_callerpc()});
 }
 
 void loam_yield(void)

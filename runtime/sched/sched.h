@@ -79,6 +79,7 @@ struct g {
     struct stack stack;        /* const */
     struct segment *seg;       /* const while alive: the first segment; NULL: a slot */
     uintptr_t trim_sp;         /* owner: itself */
+    size_t alloca_bytes;       /* owner: itself: of alloca, beside the segments */
     struct g *alllink;         /* atomic; allg lock for writing: the list of all Gs */
     void *fiber;               /* sanitizers: TSan's fiber */
     void *fake_stack;          /* sanitizers: ASan's fake stack while switched away */

@@ -113,7 +113,7 @@ int loam_waitgroup_go(struct loam_waitgroup *wg, void (*fn)(void *), void *arg)
                                              .code = (uintptr_t)fn,
                                              .copy = &task,
                                              .copy_size = sizeof task,
-                                             .callerpc = (uintptr_t)__builtin_return_address(0)});
+                                             .callerpc = arch_callerpc()});
     if (err != 0)
         add(wg, -1);
     return err;

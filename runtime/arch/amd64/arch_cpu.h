@@ -134,6 +134,16 @@ extern const uintptr_t morestack_grow_pc, morestack_big_pc;
 /* Which parts of the vector state morestack.S saves before it calls C code. */
 void arch_morestack_init(void);
 
+/* Where the function that this is written in goes back to; its caller, if that called it on a big
+ * segment. */
+static always_inline uintptr_t arch_callerpc(void)
+{
+    uintptr_t pc = (uintptr_t)__builtin_return_address(0);
+    if (unlikely(pc == morestack_big_pc))
+        pc = (*(uintptr_t **)__builtin_frame_address(0))[1]; /* __morestack's frame */
+    return pc;
+}
+
 static inline void arch_pause(void)
 {
     __builtin_ia32_pause();
