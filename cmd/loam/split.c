@@ -124,7 +124,7 @@ bool split_compiler(const struct words *cc, const struct words *flags, const str
 
 /* ---- Stubs ------------------------------------------------------------------------------------------- */
 
-/* A stub goes by the thunk for pointers, which looks where the function is: a weak one may be the
+/* A function of the library that wants room is called like one of the program's. Any other stub goes by the thunk for pointers, which looks where the function is: a weak one may be the
  * program's after all. r11 is nobody's during a call. */
 bool split_stubs(const struct split *s, const char *file)
 {
@@ -137,13 +137,22 @@ bool split_stubs(const struct split *s, const char *file)
         const char *stub = keep_format(STUB_PREFIX "%s", name);
         if (names_index(&s->weak, name) != 0 && names_index(&s->strong, name) == 0)
             fprintf(f, "\t.weak\t\"%s\"\n", name);
+        const char *body = keep_format("\tmovq\t\"%s\"@GOTPCREL(%%rip), %%r11\n"
+                                       "\tjmp\t__x86_indirect_thunk_r11\n",
+                                       name);
+        int room = split_room(name);
+        if (room > 0)
+            body = keep_format("\tleaq\t-%d(%%rsp), %%r11\n\tcmpq\t%%fs:0x70, %%r11\n\tjb\t2f\n"
+                               "1:\tjmp\t%s\n"
+                               "2:\tmovl\t$%d, %%r10d\n\txorl\t%%r11d, %%r11d\n"
+                               "\tcall\t__morestack\n\tret\n\tjmp\t1b\n",
+                               room, name, room);
         fprintf(f,
                 "\t.globl\t\"%s\"\n\t.hidden\t\"%s\"\n\t.type\t\"%s\", @function\n"
                 "\t.p2align 4\n\"%s\":\n\t.cfi_startproc\n"
-                "\tmovq\t\"%s\"@GOTPCREL(%%rip), %%r11\n"
-                "\tjmp\t__x86_indirect_thunk_r11\n\t.cfi_endproc\n"
+                "%s\t.cfi_endproc\n"
                 "\t.size\t\"%s\", .-\"%s\"\n",
-                stub, stub, stub, stub, name, stub, stub);
+                stub, stub, stub, stub, body, stub, stub);
     }
     if (ok)
         fprintf(f, "\t.section .note.GNU-stack,\"\",@progbits\n"

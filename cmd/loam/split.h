@@ -47,6 +47,9 @@ bool object_check(const struct object *o, struct split *s);
 /* Writes it to `file`: code in the section loam_text, calls of foreign functions to their stubs. False
  * after a message. */
 bool object_write(const struct object *o, struct split *s, const char *file);
+/* Bytes that a function of the library wants above the guard; 0: none, -1: it is to be called like foreign
+ * code. */
+int split_room(const char *name);
 /* False after a message: a member of the archive is split code, of which nothing is known. */
 bool archive_check(const char *file);
 

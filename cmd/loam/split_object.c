@@ -172,11 +172,22 @@ static const struct {
     {"loam_refused_builtin_apply", "__builtin_apply copies arguments from another stack"},
 };
 
-static const char *const shallow[] = {
-#define SHALLOW(name) #name,
+static const struct {
+    const char *name;
+    int room;
+} shallow[] = {
+#define SHALLOW(name, room) {#name, room},
 #include "sched/shallow.tbl"
 #undef SHALLOW
 };
+
+int split_room(const char *name)
+{
+    for (size_t i = 0; i < nelem(shallow); i++)
+        if (strcmp(shallow[i].name, name) == 0)
+            return shallow[i].room;
+    return -1;
+}
 
 static const char *replacement(const char *name)
 {
@@ -201,10 +212,7 @@ static bool is_safe(const struct split *s, const char *name)
             return true;
     if (starts_with(name, "__x86_indirect_thunk_") || strcmp(name, "__tls_get_addr") == 0)
         return true; /* of the latter the linker leaves none in a program */
-    for (size_t i = 0; i < nelem(shallow); i++)
-        if (strcmp(shallow[i], name) == 0)
-            return true;
-    return names_index(&s->own, name) != 0;
+    return split_room(name) == 0 || names_index(&s->own, name) != 0;
 }
 
 /* ---- Checking ---------------------------------------------------------------------------------------- */

@@ -10,6 +10,11 @@
 
 #include <loam.h>
 
+static void free_locals(void *gp)
+{
+    golocals_free(gp);
+}
+
 /* Runs on the successor's side: the goroutine's stack is no longer in use. */
 void gdestroy(struct m *mp, struct g *gp)
 {
@@ -18,7 +23,7 @@ void gdestroy(struct m *mp, struct g *gp)
     gp->name = NULL;
     gp->fn = NULL;
     if (unlikely(gp->locals != NULL))
-        golocals_free(gp);
+        systemstack(free_locals, gp);
     if (gp->seg != NULL)
         gsmall_put(mp, gp);
     else

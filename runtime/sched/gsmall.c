@@ -140,8 +140,10 @@ int gsmall_get(struct p *pp, size_t room, struct g **out)
     return 0;
 }
 
-void gsmall_put(struct m *mp, struct g *gp)
+static void put_slow(void *arg)
 {
+    struct g *gp = arg;
+    struct m *mp = getm();
     /* It may have ended deep in its stack: what is on the way is big segments, and small ones that
      * hang on the first. */
     for (struct segment *s = segment_of(arch_gobuf_guard(&gp->sched)); s != NULL;) {
@@ -162,6 +164,17 @@ void gsmall_put(struct m *mp, struct g *gp)
     }
     gp->grown = false;
     put_dead(pp, gp);
+}
+
+/* On the successor's stack, which may have little room. */
+void gsmall_put(struct m *mp, struct g *gp)
+{
+    struct p *pp = mp->p;
+    if (likely(!gp->grown && arch_gobuf_guard(&gp->sched) == gp->seg->guard &&
+               pp->gsmall_n < GFREE_LOCAL_MAX && gp->seg->used == STACK_FIRST))
+        put_dead(pp, gp);
+    else
+        systemstack(put_slow, gp);
 }
 
 void gsmall_fini(void)

@@ -287,7 +287,7 @@ void bigs_release(struct m *mp)
 /* ---- The rest -------------------------------------------------------------------------------------- */
 
 /* On a small stack there is room for little; on any other one it is a plain call. */
-void systemstack(void (*fn)(void *), void *arg)
+opaque void systemstack(void (*fn)(void *), void *arg)
 {
     struct m *mp = getm();
     uintptr_t sp = (uintptr_t)__builtin_frame_address(0);

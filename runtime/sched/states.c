@@ -47,10 +47,16 @@ noinline void bad_edge(const struct g *gp, uint32_t from, uint32_t to)
            g_edge(from, to) < 0 ? "is not an edge of the automaton" : "was expected");
 }
 
-noinline void gtrace_print(const struct g *gp, uint32_t from, uint32_t to)
+struct transition {
+    const struct g *gp;
+    uint32_t from, to;
+};
+
+static void print_transition(void *arg)
 {
-    if ((uint64_t)debug.gtrace != gp->goid)
-        return;
+    const struct transition *t = arg;
+    const struct g *gp = t->gp;
+    uint32_t from = t->from, to = t->to;
     struct m *mp = getm();
     /* reading the virtual clock moves it: a line more must not make another run */
     int64_t ns = (debug.dst_on ? trace_clock() : nanotime()) - sched.start_time;
@@ -69,6 +75,12 @@ noinline void gtrace_print(const struct g *gp, uint32_t from, uint32_t to)
         pr(&p, " reason=%s", waitreason_text(gp->waitreason));
     pr(&p, "\n");
     pr_flush(&p);
+}
+
+noinline void gtrace_print(const struct g *gp, uint32_t from, uint32_t to)
+{
+    if ((uint64_t)debug.gtrace == gp->goid)
+        systemstack(print_transition, &(struct transition){gp, from, to});
 }
 
 size_t loam_read_edges(struct loam_edge *out, size_t n)
