@@ -155,9 +155,7 @@ bool split_stubs(const struct split *s, const char *file)
                 stub, stub, stub, stub, body, stub, stub);
     }
     if (ok)
-        fprintf(f, "\t.section .note.GNU-stack,\"\",@progbits\n"
-                   "\t.section .note.GNU-split-stack,\"\",@progbits\n"
-                   "\t.section .note.GNU-no-split-stack,\"\",@progbits\n");
+        fprintf(f, "\t.section .note.GNU-stack,\"\",@progbits\n");
     ok = f != NULL && !ferror(f);
     if (f != NULL && fclose(f) != 0)
         ok = false;

@@ -30,6 +30,9 @@
 #include <unistd.h>
 
 #define REGISTERED "loam_text"
+/* What gcc marks split code by; gone from what is linked, because gold would rewrite the code. */
+#define SPLIT_NOTE ".note.GNU-split-stack"
+#define OWN_NOTE ".note.loam-stack"
 #define align_up(n, a) (((n) + (a)-1) / (a) * (a))
 
 /* ---- Reading --------------------------------------------------------------------------------------- */
@@ -133,7 +136,7 @@ bool object_read(const char *file, const char *shown, struct object *o)
 
 bool object_is_split(const struct object *o)
 {
-    return find_section(o, ".note.GNU-split-stack") != NULL;
+    return find_section(o, SPLIT_NOTE) != NULL;
 }
 
 /* ---- Names with a meaning of their own --------------------------------------------------------------- */
@@ -277,7 +280,7 @@ static bool check_function(const struct object *o, csh cs, const Elf64_Sym *sym)
                         "calls in inline assembly and __attribute__((indirect_branch)) do");
     if (!guarded)
         return complain(o, name, "does not look how much stack there is",
-                        "naked functions and __attribute__((no_split_stack)) do not");
+                        "__attribute__((no_split_stack)) does that");
     return true;
 }
 
@@ -298,7 +301,7 @@ static bool check_sections(const struct object *o)
 {
     if (find_section(o, ".note.GNU-no-split-stack") != NULL)
         return complain(o, NULL, "has functions that do not look how much stack there is",
-                        "those with __attribute__((no_split_stack)), and naked ones");
+                        "those with __attribute__((no_split_stack))");
     const Elf64_Shdr *stack = find_section(o, ".note.GNU-stack");
     if (stack == NULL || (stack->sh_flags & SHF_EXECINSTR) != 0)
         return complain(o, NULL, "needs a stack with executable memory",
@@ -354,7 +357,7 @@ bool archive_check(const char *file)
                 const char *name = gelf_getshdr(scn, &shdr) != NULL
                                        ? elf_strptr(e, names, shdr.sh_name)
                                        : NULL;
-                ok &= name == NULL || strcmp(name, ".note.GNU-split-stack") != 0;
+                ok &= name == NULL || strcmp(name, SPLIT_NOTE) != 0;
             }
         }
         next = elf_next(e);
@@ -529,12 +532,17 @@ bool object_write(const struct object *o, struct split *s, const char *file)
     Elf64_Shdr *shdrs = keep(count * sizeof *shdrs);
     memcpy(shdrs, sections(o), count * sizeof *shdrs);
     const Elf64_Shdr *name_section = &shdrs[header(o)->e_shstrndx];
-    size_t name_size = name_section->sh_size + sizeof REGISTERED;
+    size_t text_name = name_section->sh_size, note_name = text_name + sizeof REGISTERED;
+    size_t name_size = note_name + sizeof OWN_NOTE;
     char *names = keep(name_size);
     memcpy(names, o->bytes + name_section->sh_offset, name_section->sh_size);
-    memcpy(names + name_section->sh_size, REGISTERED, sizeof REGISTERED);
-    for (size_t i = 1; i < count; i++)
+    memcpy(names + text_name, REGISTERED, sizeof REGISTERED);
+    memcpy(names + note_name, OWN_NOTE, sizeof OWN_NOTE);
+    for (size_t i = 1; i < count; i++) {
         if (is_code(&shdrs[i]))
-            shdrs[i].sh_name = (Elf64_Word)(name_size - sizeof REGISTERED);
+            shdrs[i].sh_name = (Elf64_Word)text_name;
+        else if (strcmp(section_name(o, &sections(o)[i]), SPLIT_NOTE) == 0)
+            shdrs[i].sh_name = (Elf64_Word)note_name;
+    }
     return write_file(file, o, &t, shdrs, names, name_size);
 }

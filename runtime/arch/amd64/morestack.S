@@ -555,8 +555,6 @@ __x86_indirect_thunk_\reg:
 	.size	__x86_indirect_thunk_\reg, .-__x86_indirect_thunk_\reg
 	.endr
 
-	.section .note.GNU-split-stack,"",@progbits
-	.section .note.GNU-no-split-stack,"",@progbits
 #else
 /* In the shared library there are no small stacks: a program's registered text is its own. */
 	.section .rodata
