@@ -14,6 +14,7 @@
 
 #include "os/os.h"
 #include "sched/sanitizer.h"
+#include "stack/needs.h"
 
 #include <string.h>
 
@@ -104,6 +105,12 @@ int malg(size_t stack_size, struct g **out)
     unlock(&allg_lock);
     *out = gp;
     return 0;
+}
+
+bool on_goroutine_stack(uintptr_t sp)
+{
+    struct g *gp = getg();
+    return gp != NULL && sp >= gp->stack.lo && sp < gp->stack.hi;
 }
 
 void gs_free(void)

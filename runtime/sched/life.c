@@ -77,6 +77,7 @@ static void free_all(void)
     }
     allm = NULL;
     slots_fini();
+    stackalloc_fini();
     dst_fini();
     trace_fini();
     memset(&sched, 0, sizeof sched);

@@ -16,6 +16,7 @@
 #include "lock/lock.h"
 #include "os/os.h"
 #include "stack/stack.h"
+#include "stack/stackalloc.h"
 
 enum gstatus {
 #define GSTATE(name, number, text) G_##name = number,
@@ -163,6 +164,7 @@ struct p {
     uint32_t timers_len;                                     /* atomic: how many it holds */
     void *timers;                                            /* const after timers_init_p */
     void *local[P_LOCAL_SLOTS];                              /* owner M: see p_local.h */
+    struct stackcache stackcache; /* owner M; of an idle P, who holds sched.lock */
 };
 
 /* ---- Who runs ------------------------------------------------------------------------------ */

@@ -221,6 +221,7 @@ static void p_retire(struct p *pp)
     }
     pp->embryos_n = pp->embryos_pending = 0;
     unlock(&sched.lock);
+    stackcache_clear(&pp->stackcache);
     timers_fini_p(pp, allp[0]);
     caspstatus(pp, P_gcstop, P_dead);
 }
