@@ -132,9 +132,7 @@ static uintptr_t try(struct stackcache *c, int class, enum stack_source *source)
 
 static void hand_out(uintptr_t lo, int class, struct stack *out)
 {
-    size_t size = stackalloc_class_size(class);
-    if (class >= STACKALLOC_SMALL)
-        size -= STACKALLOC_LARGE_TOP;
+    size_t size = stackalloc_usable(class);
     stackalloc_unpoison(lo, size);
     stackalloc_handed_out(lo);
     *out = (struct stack){.lo = lo, .hi = lo + size, .size_class = (uint32_t)class};
@@ -214,25 +212,24 @@ static void check_cached(struct stackcache *c, int class, uintptr_t lo)
                    stackalloc_class_size(class), (void *)lo);
 }
 
-void stackfree(struct stackcache *c, struct stack s)
+void stackfree_at(struct stackcache *c, uintptr_t lo, uint32_t size_class)
 {
-    int class = (int)s.size_class;
-    if (unlikely(s.lo == 0 || s.size_class >= STACKALLOC_CLASSES))
-        throwf("stackfree: %p, of class %u, is no stack", (void *)s.lo, s.size_class);
-    stackalloc_handed_back(s.lo);
-    size_t size = stackalloc_class_size(class);
-    stackalloc_poison(s.lo, class >= STACKALLOC_SMALL ? size - STACKALLOC_LARGE_TOP : size);
+    int class = (int)size_class;
+    if (unlikely(lo == 0 || size_class >= STACKALLOC_CLASSES))
+        throwf("stackfree: %p, of class %u, is no stack", (void *)lo, size_class);
+    stackalloc_handed_back(lo);
+    stackalloc_poison(lo, stackalloc_usable(class));
     if (unlikely(c == NULL || class >= STACKALLOC_SMALL)) {
-        free_slow(class, s.lo);
+        free_slow(class, lo);
         return;
     }
     if (LOAM_DEBUG_CHECKS)
-        check_cached(c, class, s.lo);
+        check_cached(c, class, lo);
     if (unlikely(load_relaxed(&c->n[class]) == cache_max(class)))
         stackcacherelease(c, class);
     uint32_t n = load_relaxed(&c->n[class]);
-    cached(c, class)[n] = s.lo;
-    store_relaxed(&c->n[class], n + 1);
+    cached(c, class)[n] = lo;
+    store_relaxed(&c->n[class], n + 1); /* relaxed: others only count */
 }
 
 void stackcache_clear(struct stackcache *c)

@@ -46,9 +46,13 @@ enum stack_source { STACK_FROM_CACHE, STACK_FROM_POOL, STACK_FROM_SYSTEM };
  * ones (above 32 KB) STACKALLOC_LARGE_TOP less; lo is aligned to the size, of large ones to a page. */
 int stackalloc(struct stackcache *cache, size_t size, struct stack *out);
 
+void stackfree_at(struct stackcache *cache, uintptr_t lo, uint32_t size_class);
 /* Takes back a stack: lo and size_class are looked at, and as stackalloc set them. `cache` as above: whoever's P gave it,
  * it goes to the caller's. Never fails and asks for no memory, so that a hook of a switch may call it. */
-void stackfree(struct stackcache *cache, struct stack s);
+static always_inline void stackfree(struct stackcache *cache, struct stack s)
+{
+    stackfree_at(cache, s.lo, s.size_class); /* in registers: as a whole it would go by memory */
+}
 
 /* Empties a cache into the pools: by the owner of the P, or whoever keeps others from owning it. */
 void stackcache_clear(struct stackcache *cache);

@@ -14,6 +14,12 @@ static always_inline size_t stackalloc_class_size(int class)
     return (size_t)STACKALLOC_MIN << class;
 }
 
+/* Without what the allocator keeps at the top of a large one. */
+static always_inline size_t stackalloc_usable(int class)
+{
+    return stackalloc_class_size(class) - (class < STACKALLOC_SMALL ? 0 : STACKALLOC_LARGE_TOP);
+}
+
 /* ---- stackpool.c: classes below STACKALLOC_SMALL -------------------------------------------------- */
 
 /* Takes up to n stacks; fewer only where there is no memory. *source: the farthest place that was gone
