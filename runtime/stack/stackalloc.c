@@ -135,7 +135,7 @@ static void hand_out(uintptr_t lo, int class, struct stack *out)
     size_t size = stackalloc_usable(class);
     stackalloc_unpoison(lo, size);
     stackalloc_handed_out(lo);
-    *out = (struct stack){.lo = lo, .hi = lo + size, .size_class = (uint32_t)class};
+    *out = (struct stack){.lo = lo, .hi = lo + size, .size_class = (uint16_t)class};
 }
 
 static noinline int alloc_slow(struct stackcache *c, int class, struct stack *out)
