@@ -7,13 +7,15 @@
  * a second or two is left alone: the next one wants it warm. A million goroutines that ended are
  * forgotten within five seconds.
  *
- * sysmon has other things to do, so it buries some hundred at a time, between which it looks after Ps. */
+ * sysmon has other things to do: it does this for half a millisecond at a time, between which it looks after
+ * Ps; longer while all are idle. */
 #include "sched/sched_int.h"
 
 #include "sched/sanitizer.h"
 
 /* Less than the second that sysmon sleeps while all is idle: each of those begins a round. */
-enum { ROUND_NS = 900000000, SLICE = 512, BATCH = 64 };
+int64_t scavenge_round_ns = 900000000;
+enum { SLICE_NS = 500000, SLICE_IDLE_NS = 10000000, BATCH = 64 };
 
 void p_scavenge_locked(struct p *pp)
 {
@@ -50,34 +52,42 @@ static void begin_round(struct scavenger *s)
 /* False: there are none left to bury. */
 static bool bury_some(struct scavenger *s)
 {
-    uint32_t left = SLICE;
     for (uint32_t class = 0; class < STACK_CLASSES; class++) {
-        while (s->excess[class] > 0 && left > 0) {
-            uint32_t n = gs_bury(class, s->excess[class] < BATCH ? s->excess[class] : BATCH);
-            if (n == 0) {
-                s->excess[class] = 0; /* they are of use after all; or another round */
-                break;
-            }
-            s->excess[class] -= n;
-            left = left > n ? left - n : 0;
-            s->slots = true;
-        }
-        if (left == 0)
-            return true;
+        if (s->excess[class] == 0)
+            continue;
+        uint32_t n = gs_bury(class, s->excess[class] < BATCH ? s->excess[class] : BATCH);
+        s->excess[class] -= n;
+        s->slots |= n > 0;
+        if (n == 0)
+            s->excess[class] = 0; /* they are of use after all; or another round */
+        return true;
     }
     return false;
 }
 
-bool scavenge(struct scavenger *s, int64_t now)
+/* False: nothing is left to do. */
+static bool step(struct scavenger *s)
 {
-    if (now - s->last >= ROUND_NS) {
-        s->last = now;
-        begin_round(s);
-    }
     /* TSan would take the next user of a stack for one that races with the former, whose fiber is gone. */
     if (!LOAM_TSAN && bury_some(s))
         return true;
     if (s->slots) /* when all are buried: whole slabs are cheaper */
         s->slots = slots_give_back();
     return s->slots;
+}
+
+bool scavenge(struct scavenger *s, int64_t now)
+{
+    if (now - s->last >= scavenge_round_ns) {
+        s->last = now;
+        begin_round(s);
+    }
+    bool more = step(s);
+    while (more) {
+        bool idle = load_relaxed(&sched.npidle) == (uint32_t)load_relaxed(&gomaxprocs);
+        if (os_nanotime() - now >= (idle ? SLICE_IDLE_NS : SLICE_NS))
+            break;
+        more = step(s);
+    }
+    return more;
 }

@@ -262,6 +262,7 @@ struct scavenger {
 void p_scavenge_locked(struct p *pp);
 /* sysmon: gives memory back that is of no use, a little each time: true if there is more to do at once. */
 bool scavenge(struct scavenger *s, int64_t now);
+extern int64_t scavenge_round_ns; /* const but for tests */
 
 /* ---- dst.c ---- */
 struct g *dst_find(struct m *mp);

@@ -164,6 +164,7 @@ static void small_stacks(void *arg)
 
 int main(void)
 {
+    scavenge_round_ns /= 20; /* a test is not to take so long */
     if (!TEST_TSAN) { /* there the memory of goroutines stays */
         on_goroutine(2, crowds, NULL);
         on_goroutine(4, beside_dumps, NULL);
