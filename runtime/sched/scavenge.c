@@ -40,7 +40,7 @@ static void begin_round(struct scavenger *s)
 {
     ask_ps();
     lock(&sched.lock);
-    for (int class = 0; class < STACK_CLASSES; class++) {
+    for (int class = 0; class < STACK_CLASSES; class ++) {
         struct gfreelist *l = &sched.gfree[class];
         s->excess[class] = l->low;
         l->low = l->n;
@@ -52,7 +52,7 @@ static void begin_round(struct scavenger *s)
 /* False: there are none left to bury. */
 static bool bury_some(struct scavenger *s)
 {
-    for (uint32_t class = 0; class < STACK_CLASSES; class++) {
+    for (uint32_t class = 0; class < STACK_CLASSES; class ++) {
         if (s->excess[class] == 0)
             continue;
         uint32_t n = gs_bury(class, s->excess[class] < BATCH ? s->excess[class] : BATCH);

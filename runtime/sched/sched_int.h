@@ -32,14 +32,14 @@ struct schedt {
     struct mutex lock;
 
     /* ---- sched.lock ---- */
-    struct p *pidle;    /* idle Ps */
-    struct m *midle;    /* idle Ms */
-    int nmidle;         /* how many */
-    int nmidlelocked;   /* Ms that wait for their wired goroutine */
-    int mcount;         /* Ms alive */
-    int mnext;          /* number of the next M */
-    int maxmcount;      /* limit on Ms */
-    struct gqueue runq; /* the global queue */
+    struct p *pidle;                       /* idle Ps */
+    struct m *midle;                       /* idle Ms */
+    int nmidle;                            /* how many */
+    int nmidlelocked;                      /* Ms that wait for their wired goroutine */
+    int mcount;                            /* Ms alive */
+    int mnext;                             /* number of the next M */
+    int maxmcount;                         /* limit on Ms */
+    struct gqueue runq;                    /* the global queue */
     struct gfreelist gfree[STACK_CLASSES]; /* dead Gs, by the class of their stacks */
     struct g *embryos;                     /* unused embryos; a look without the lock is relaxed */
     int32_t stopwait;                      /* Ps that still have to stop */
@@ -204,7 +204,7 @@ void gdestroy(struct m *mp, struct g *gp);
 extern struct g *allg;
 bool allg_hold(void); /* false: not to be had; the walk may then end early */
 void allg_release(bool held);
-void gs_free(void); /* all of them, at shutdown */
+void gs_free(void);                            /* all of them, at shutdown */
 void gfree_retire_locked(struct p *pp, int n); /* that many go from a P where others find them */
 /* sysmon: at most n dead Gs of a class end for good, their slots go back. Returns how many. */
 uint32_t gs_bury(uint32_t class, uint32_t n);
@@ -253,7 +253,7 @@ void sysmon_wake(void);
 
 /* ---- scavenge.c ---- */
 struct scavenger {
-    int64_t last; /* when the last round began */
+    int64_t last;                   /* when the last round began */
     uint32_t excess[STACK_CLASSES]; /* dead Gs that are of no use */
     bool slots;                     /* some slots' memory is to go back */
 };

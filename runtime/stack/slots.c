@@ -29,9 +29,9 @@ struct slab {
     int class;       /* const */
     uint32_t slots;  /* const */
     uint32_t nback;
-    slot_set back;   /* slots that came back, for whoever wants one */
-    slot_set dirty;  /* of these: may have memory */
-    slot_set bare;   /* of these: without a guard, since the whole slab was given back */
+    slot_set back;  /* slots that came back, for whoever wants one */
+    slot_set dirty; /* of these: may have memory */
+    slot_set bare;  /* of these: without a guard, since the whole slab was given back */
     struct slab *next_back, *next_dirty; /* slabs with such slots; themselves: not on the list */
 };
 
@@ -40,8 +40,8 @@ static struct {
     char *fresh; /* the next slot of the newest slab that was never handed out */
     uint32_t fresh_left;
     uint32_t fresh_color;
-    struct slab *back; /* slabs with slots that came back; some may have none any more */
-} classes[CLASSES]; /* stack_lock */
+    struct slab *back;           /* slabs with slots that came back; some may have none any more */
+} classes[CLASSES];              /* stack_lock */
 static struct slab *dirty_slabs; /* stack_lock */
 static struct mutex stack_lock = MUTEX_INIT(stack);
 static uint64_t mapped; /* stack_lock */
@@ -50,7 +50,7 @@ static uint64_t slots;  /* stack_lock: handed out */
 /* Slabs lie in pages, to be found by number, from 1 on; small, for they stay when the stacks have gone. */
 enum { PAGE_BYTES = 16 << 10, PAGE_SLABS = PAGE_BYTES / sizeof(struct slab), PAGES = 2048 };
 static struct slab *slab_pages[PAGES]; /* stack_lock */
-static uint32_t nslabs;                /* stack_lock: how many, the first, which is none, with them */
+static uint32_t nslabs; /* stack_lock: how many, the first, which is none, with them */
 
 static size_t class_size(int c)
 {

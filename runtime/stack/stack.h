@@ -20,7 +20,7 @@ struct stack {
     uintptr_t hi; /* first byte behind */
     uint16_t size_class;
     uint16_t color; /* which of the slots of its slab: callers spread their tops by it */
-    uint32_t slab;       /* number of the slab of a slot; 0: it is none */
+    uint32_t slab;  /* number of the slab of a slot; 0: it is none */
 };
 
 /* Gives a stack with at least size bytes for a goroutine's own frames. -ENOMEM with a noted text;

@@ -41,9 +41,10 @@ _Static_assert(STACKCACHE_2K >> (STACKALLOC_SMALL - 1) >= 2, "half a cache is on
 
 static noinline _Noreturn void entered_again(const char *where, size_t size)
 {
-    throwf("%s: unexpected recursive stackalloc: %zu bytes are asked for by code that the allocator "
-           "itself waits for; it runs on the system stack, which never grows",
-           where, size);
+    throwf(
+        "%s: unexpected recursive stackalloc: %zu bytes are asked for by code that the allocator "
+        "itself waits for; it runs on the system stack, which never grows",
+        where, size);
 }
 
 static void enter(const char *where, size_t size)
@@ -67,7 +68,8 @@ static void leave(void)
 
 /* ---- LOAMDEBUG=stacktrace=1 ------------------------------------------------------------------------ */
 
-static void trace(const char *call, size_t size, const char *by, enum stack_source place, unsigned n)
+static void trace(const char *call, size_t size, const char *by, enum stack_source place,
+                  unsigned n)
 {
     if (debug.stacktrace <= 0)
         return;
@@ -135,15 +137,16 @@ static void hand_out(uintptr_t lo, int class, struct stack *out)
     size_t size = stackalloc_usable(class);
     stackalloc_unpoison(lo, size);
     stackalloc_handed_out(lo);
-    *out = (struct stack){.lo = lo, .hi = lo + size, .size_class = (uint16_t)class};
+    *out = (struct stack){.lo = lo, .hi = lo + size, .size_class = (uint16_t) class};
 }
 
 static noinline int alloc_slow(struct stackcache *c, int class, struct stack *out)
 {
     size_t size = stackalloc_class_size(class);
     if (on_goroutine_stack((uintptr_t)__builtin_frame_address(0)))
-        throwf("stackalloc: %zu bytes are asked for on a goroutine's stack, not on the system stack",
-               size);
+        throwf(
+            "stackalloc: %zu bytes are asked for on a goroutine's stack, not on the system stack",
+            size);
     enum stack_source source = STACK_FROM_CACHE;
     uintptr_t lo = try(c, class, &source);
     if (lo == 0) {
@@ -234,7 +237,7 @@ void stackfree_at(struct stackcache *c, uintptr_t lo, uint32_t size_class)
 
 void stackcache_clear(struct stackcache *c)
 {
-    for (int class = 0; class < STACKALLOC_SMALL; class++) {
+    for (int class = 0; class < STACKALLOC_SMALL; class ++) {
         uint32_t n = load_relaxed(&c->n[class]);
         if (n == 0)
             continue;
@@ -269,7 +272,7 @@ void stackalloc_read_stats(struct stackalloc_stats stats[STACKALLOC_CLASSES])
 void stackcache_add_stats(const struct stackcache *c,
                           struct stackalloc_stats stats[STACKALLOC_CLASSES])
 {
-    for (int class = 0; class < STACKALLOC_SMALL; class++) {
+    for (int class = 0; class < STACKALLOC_SMALL; class ++) {
         stats[class].cached += load_relaxed(&c->n[class]);
         stats[class].refills += load_relaxed(&c->refills[class]);
         stats[class].releases += load_relaxed(&c->releases[class]);

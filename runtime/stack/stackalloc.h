@@ -23,9 +23,9 @@
 enum {
     STACKALLOC_MIN_SHIFT = 11,
     STACKALLOC_MIN = 1 << STACKALLOC_MIN_SHIFT,
-    STACKALLOC_SMALL = 5,    /* classes that are cached and pooled: 2, 4, 8, 16, 32 KB */
-    STACKALLOC_CLASSES = 20, /* class c has stacks of STACKALLOC_MIN << c; the last: 1 GB */
-    STACKCACHE_2K = 64,      /* stacks of 2 KB that a cache holds; 32 of 4 KB and so on */
+    STACKALLOC_SMALL = 5,      /* classes that are cached and pooled: 2, 4, 8, 16, 32 KB */
+    STACKALLOC_CLASSES = 20,   /* class c has stacks of STACKALLOC_MIN << c; the last: 1 GB */
+    STACKCACHE_2K = 64,        /* stacks of 2 KB that a cache holds; 32 of 4 KB and so on */
     STACKALLOC_LARGE_TOP = 64, /* of a large stack, its last bytes, are the allocator's */
 };
 

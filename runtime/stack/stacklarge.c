@@ -64,7 +64,7 @@ static struct large *map(int class)
     if (lo == NULL)
         return NULL;
     struct large *l = (struct large *)(lo + size - STACKALLOC_LARGE_TOP);
-    l->class = (uint32_t)class;
+    l->class = (uint32_t) class;
     return l;
 }
 
@@ -130,9 +130,9 @@ void stacklargefree(int class, uintptr_t lo)
     size_t size = stackalloc_class_size(class);
     struct large *l = (struct large *)(lo + size - STACKALLOC_LARGE_TOP);
     lock(&large_lock);
-    if (l->class != (uint32_t)class || !l->in_use)
+    if (l->class != (uint32_t) class || !l->in_use)
         throwf("stackfree: the stack of %zu bytes at %p %s", size, (void *)lo,
-               l->class != (uint32_t)class ? "is none of that size" : "is free already");
+               l->class != (uint32_t) class ? "is none of that size" : "is free already");
     l->in_use = 0;
     larges[i].out--;
     bool keep = larges[i].n < KEEP_EACH && kept_bytes + size <= KEEP_BYTES;

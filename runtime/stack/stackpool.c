@@ -30,14 +30,15 @@ enum { CHUNK = 2 << 20, SPAN = 32 << 10, SPANS = CHUNK / SPAN };
 #define ALL_SPANS (~UINT64_C(1)) /* all but the first place */
 
 struct span {
-    struct span *next, **link; /* class lock: spans of the class with a free stack; link NULL: not there */
-    uint32_t free;             /* class lock: a bit for each free stack */
-    uint16_t used;             /* class lock: belongs to a class */
-    uint16_t class;            /* the last one; whoever has the span */
+    struct span *next,
+        **link;     /* class lock: spans of the class with a free stack; link NULL: not there */
+    uint32_t free;  /* class lock: a bit for each free stack */
+    uint16_t used;  /* class lock: belongs to a class */
+    uint16_t class; /* the last one; whoever has the span */
 };
 
 struct chunk {
-    struct chunk *next, **link;           /* chunk_lock: all chunks; next also read by who scavenges */
+    struct chunk *next, **link; /* chunk_lock: all chunks; next also read by who scavenges */
     struct chunk *free_next, **free_link; /* chunk_lock: those with a free place */
     /* chunk_lock: bits of places. */
     uint64_t free;  /* not in use */
@@ -52,14 +53,14 @@ static struct pool {
     struct mutex lock;
     struct span *partial; /* spans with a free stack, the warmest first */
     uint64_t out, pooled, spans;
-} __attribute__((aligned(cacheline))) pools[STACKALLOC_SMALL] = {
-    [0 ... STACKALLOC_SMALL - 1] = {.lock = MUTEX_INIT(stackpool)}};
+} __attribute__((aligned(cacheline)))
+pools[STACKALLOC_SMALL] = {[0 ... STACKALLOC_SMALL - 1] = {.lock = MUTEX_INIT(stackpool)}};
 
 static struct mutex scavenge_lock = MUTEX_INIT(stackscavenge);
 static struct mutex chunk_lock = MUTEX_INIT(stackchunk);
-static struct chunk *chunks, *free_chunks;       /* chunk_lock */
-static uint64_t mapped;                          /* chunk_lock: chunks */
-static uint64_t system_bytes[STACKALLOC_SMALL];  /* chunk_lock */
+static struct chunk *chunks, *free_chunks;        /* chunk_lock */
+static uint64_t mapped;                           /* chunk_lock: chunks */
+static uint64_t system_bytes[STACKALLOC_SMALL];   /* chunk_lock */
 static uint64_t returned_bytes[STACKALLOC_SMALL]; /* chunk_lock */
 
 /* ---- Chunks --------------------------------------------------------------------------------------- */
@@ -139,7 +140,7 @@ static struct span *span_get(int class, enum stack_source *source)
         }
         take_places(c, bit);
         s = &c->spans[i];
-        s->class = (uint16_t)class;
+        s->class = (uint16_t) class;
     }
     unlock(&chunk_lock);
     return s;
@@ -254,7 +255,8 @@ static void count_returned(struct chunk *c, uint64_t which)
 
 static void chunk_unmap(struct chunk *c)
 {
-    stackalloc_unpoison((uintptr_t)c, CHUNK); /* the marks would meet what comes to lie there next */
+    stackalloc_unpoison((uintptr_t)c,
+                        CHUNK); /* the marks would meet what comes to lie there next */
     os_mem_unmap(c, CHUNK);
 }
 

@@ -121,9 +121,9 @@ bool os_mem_renew(void *p, size_t size, const char *name)
 {
     int saved = errno;
     /* not by libc's name: as in map */
-    bool ok = syscall(SYS_mmap, p, size, PROT_READ | PROT_WRITE,
-                      MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_STACK | MAP_FIXED, -1,
-                      0) != -1;
+    bool ok =
+        syscall(SYS_mmap, p, size, PROT_READ | PROT_WRITE,
+                MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_STACK | MAP_FIXED, -1, 0) != -1;
     if (ok) {
         (void)prctl(PR_SET_VMA, PR_SET_VMA_ANON_NAME, p, size, name);
         (void)madvise(p, size, MADV_NOHUGEPAGE);

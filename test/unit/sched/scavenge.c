@@ -137,7 +137,7 @@ static void beside_dumps(void *arg)
 static void take_and_give(struct m *mp, struct g *gp)
 {
     static struct stack s[100];
-    for (int class = 0; class < STACKALLOC_SMALL; class++) {
+    for (int class = 0; class < STACKALLOC_SMALL; class ++) {
         for (int i = 0; i < 100; i++)
             CHECK(stackalloc(&mp->p->stackcache, (size_t)2048 << class, &s[i]) >= 0);
         for (int i = 0; i < 100; i++)
@@ -165,7 +165,7 @@ static void small_stacks(void *arg)
 int main(void)
 {
     scavenge_round_ns /= 20; /* a test is not to take so long */
-    if (!TEST_TSAN) { /* there the memory of goroutines stays */
+    if (!TEST_TSAN) {        /* there the memory of goroutines stays */
         on_goroutine(2, crowds, NULL);
         on_goroutine(4, beside_dumps, NULL);
     }

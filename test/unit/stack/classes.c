@@ -11,14 +11,14 @@ static void sizes(struct stackcache *c)
 {
     enum { MOST = 600 };
     static struct stack s[MOST];
-    for (int class = 0; class < STACKALLOC_CLASSES; class++) {
+    for (int class = 0; class < STACKALLOC_CLASSES; class ++) {
         int n = class < STACKALLOC_SMALL ? MOST : class < 10 ? 40 : 2;
         for (int i = 0; i < n; i++) {
             s[i] = get(c, class, -1);
-            mark(s[i], (uint64_t)class << 32 | (uint64_t)i);
+            mark(s[i], (uint64_t) class << 32 | (uint64_t)i);
         }
         for (int i = 0; i < n; i++)
-            check_mark(s[i], (uint64_t)class << 32 | (uint64_t)i);
+            check_mark(s[i], (uint64_t) class << 32 | (uint64_t)i);
         CHECK_EQ(stats_of(c, class).out - stats_of(c, class).cached, n);
         for (int i = 0; i < n; i++)
             stackfree(c, s[i]);
@@ -94,7 +94,7 @@ static void without_cache(void)
 {
     static struct stackcache other;
     memset(&cache, 0, sizeof cache);
-    for (int class = 0; class < STACKALLOC_SMALL; class++) {
+    for (int class = 0; class < STACKALLOC_SMALL; class ++) {
         struct stack a = get(NULL, class, STACK_FROM_SYSTEM);
         CHECK_EQ(stats_of(NULL, class).out, 1);
         struct stack b = get(&cache, class, -1);
@@ -114,7 +114,7 @@ static void without_cache(void)
 
 static void large_reuse(void)
 {
-    for (int class = STACKALLOC_SMALL; class < STACKALLOC_CLASSES; class++) {
+    for (int class = STACKALLOC_SMALL; class < STACKALLOC_CLASSES; class ++) {
         bool kept = size_of(class) <= 64 << 20; /* the most that is kept in all */
         struct stack a = get(&cache, class, STACK_FROM_SYSTEM);
         struct stack b = get(&cache, class, STACK_FROM_SYSTEM);
@@ -182,7 +182,7 @@ int main(void)
     check_nothing_out(NULL);
     sizes(&cache);
     sizes(NULL);
-    for (int class = 0; class < STACKALLOC_SMALL; class++)
+    for (int class = 0; class < STACKALLOC_SMALL; class ++)
         cache_counts(class);
     back_and_forth();
     without_cache();

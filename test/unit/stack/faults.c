@@ -105,7 +105,8 @@ static void wrong_size(void *size)
 
 static void twice_to_pool(void *class)
 {
-    struct stack s = get(NULL, (int)(intptr_t)class, -1), other = get(NULL, (int)(intptr_t)class, -1);
+    struct stack s = get(NULL, (int)(intptr_t) class, -1),
+                 other = get(NULL, (int)(intptr_t) class, -1);
     stackfree(NULL, s);
     stackfree(NULL, s);
     stackfree(NULL, other);
@@ -138,7 +139,8 @@ static void no_stack(void *arg)
 static void refused(void)
 {
     in_child(&o, runtime_child, (void *)recursive_refill);
-    CHECK_OUTCOME(&o, 2, "fatal error: stackcacherefill: unexpected recursive stackalloc: 8192 bytes");
+    CHECK_OUTCOME(&o, 2,
+                  "fatal error: stackcacherefill: unexpected recursive stackalloc: 8192 bytes");
     in_child(&o, runtime_child, (void *)recursive_without_cache);
     CHECK_OUTCOME(&o, 2, "fatal error: stackalloc: unexpected recursive stackalloc: 8192 bytes");
     in_child(&o, runtime_child, (void *)recursive_free);
@@ -146,14 +148,13 @@ static void refused(void)
     in_child(&o, goroutine_child, NULL);
     CHECK_OUTCOME(&o, 2,
                   "fatal error: stackalloc: 2048 bytes are asked for on a goroutine's stack");
-    static const size_t sizes[] = {0,    1,     1024,  2047,       2049,
-                                   3072, 65537, 98304, 1ul << 31, SIZE_MAX};
+    static const size_t sizes[] = {0, 1, 1024, 2047, 2049, 3072, 65537, 98304, 1ul << 31, SIZE_MAX};
     for (size_t i = 0; i < nelem(sizes); i++) {
         in_child(&o, wrong_size, (void *)(uintptr_t)sizes[i]);
         CHECK_OUTCOME(&o, 2, "bytes are no power of two from 2 KB to 1 GB");
     }
-    for (int class = 0; class <= STACKALLOC_SMALL; class++) {
-        in_child(&o, twice_to_pool, (void *)(intptr_t)class);
+    for (int class = 0; class <= STACKALLOC_SMALL; class ++) {
+        in_child(&o, twice_to_pool, (void *)(intptr_t) class);
         CHECK_OUTCOME(&o, 2, "is free already");
     }
     in_child(&o, twice_to_cache, NULL);
@@ -185,18 +186,20 @@ static void traced(struct stackcache *c)
 
 static void trace_lines(void)
 {
-    static const char *const release = "STACK alloc size=1048576 path=stackalloc,large,system batch=1\n"
-                                       "STACK alloc size=32768 path=stackalloc,stackcacherefill,pool,"
-                                       "system batch=2\n"
-                                       "STACK alloc size=32768 path=stackalloc,stackcacherefill,pool,"
-                                       "system batch=2\n"
-                                       "STACK alloc size=2048 path=stackalloc,pool,system batch=1\n"
-                                       "STACK free size=1048576 path=stackfree,large batch=1\n"
-                                       "STACK alloc size=1048576 path=stackalloc,large batch=1\n"
-                                       "STACK free size=1048576 path=stackfree,large batch=1\n";
+    static const char *const release =
+        "STACK alloc size=1048576 path=stackalloc,large,system batch=1\n"
+        "STACK alloc size=32768 path=stackalloc,stackcacherefill,pool,"
+        "system batch=2\n"
+        "STACK alloc size=32768 path=stackalloc,stackcacherefill,pool,"
+        "system batch=2\n"
+        "STACK alloc size=2048 path=stackalloc,pool,system batch=1\n"
+        "STACK free size=1048576 path=stackfree,large batch=1\n"
+        "STACK alloc size=1048576 path=stackalloc,large batch=1\n"
+        "STACK free size=1048576 path=stackfree,large batch=1\n";
     in_child(&o, runtime_child, (void *)traced);
     if (LOAM_TORTURE) /* a cache of two, which takes and gives one at a time */
-        CHECK_OUTCOME(&o, 0, "STACK free size=32768 path=stackfree,stackcacherelease,pool batch=1\n");
+        CHECK_OUTCOME(&o, 0,
+                      "STACK free size=32768 path=stackfree,stackcacherelease,pool batch=1\n");
     else
         CHECK_OUTCOME(&o, 0, release);
     if (!LOAM_TORTURE)
@@ -256,7 +259,7 @@ static void poisoned(void)
 {
 #if LOAM_ASAN
     static struct stackcache c;
-    for (int class = 0; class < 8; class++) {
+    for (int class = 0; class < 8; class ++) {
         struct stack s = get(&c, class, -1), t = get(&c, class, -1);
         CHECK(__asan_region_is_poisoned((void *)s.lo, s.hi - s.lo) == NULL);
         stackfree(&c, s);
@@ -269,7 +272,8 @@ static void poisoned(void)
         stackfree(&c, t);
         check_nothing_out(&c);
         /* what comes to lie there next is not the allocator's */
-        void *p = mmap((void *)s.lo, 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+        void *p =
+            mmap((void *)s.lo, 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
         CHECK(p != MAP_FAILED);
         CHECK(__asan_region_is_poisoned(p, 4096) == NULL);
         munmap(p, 4096);

@@ -104,7 +104,7 @@ static void parts_of_a_chunk(void)
 
 static void large(void)
 {
-    for (int class = STACKALLOC_SMALL; size_of(class) <= 16 << 20; class++) {
+    for (int class = STACKALLOC_SMALL; size_of(class) <= 16 << 20; class ++) {
         struct stack a = get(NULL, class, STACK_FROM_SYSTEM);
         fill(a, 1);
         CHECK_EQ(resident(a), size_of(class) / 4096);
@@ -126,11 +126,11 @@ static void large(void)
 static void end(void)
 {
     struct stack s[STACKALLOC_CLASSES];
-    for (int class = 0; class < STACKALLOC_CLASSES; class++)
+    for (int class = 0; class < STACKALLOC_CLASSES; class ++)
         mark(s[class] = get(&cache, class, -1), 7);
     stackalloc_fini();
     memset(&cache, 0, sizeof cache);
-    for (int class = 0; class < STACKALLOC_CLASSES; class++)
+    for (int class = 0; class < STACKALLOC_CLASSES; class ++)
         CHECK_EQ(resident(s[class]), -1);
     check_nothing_out(NULL);
     struct stack again = get(&cache, 0, STACK_FROM_SYSTEM);
@@ -167,7 +167,7 @@ static void exhaustion(void *arg)
     rlim_t limit = (rlim_t)pages * 4096 + LIMIT;
     CHECK_EQ(setrlimit(RLIMIT_AS, &(struct rlimit){limit, limit}), 0);
     for (int round = 0; round < 2; round++)
-        for (int class = 0; size_of(class) <= 16 << 20; class++) {
+        for (int class = 0; size_of(class) <= 16 << 20; class ++) {
             int n = all_of(class, s, MOST);
             /* all but what one more needs while it is mapped, and what a chunk needs itself */
             CHECK((int64_t)n * (int64_t)size_of(class) >= LIMIT / 64 * 63 - (18 << 20) - 2 * CHUNK);
@@ -193,7 +193,7 @@ int main(void)
         in_child(&o, exhaustion, NULL);
         CHECK_OUTCOME(&o, 0, NULL);
     }
-    for (int class = 0; class < STACKALLOC_SMALL; class++)
+    for (int class = 0; class < STACKALLOC_SMALL; class ++)
         whole_chunks(class);
     parts_of_a_chunk();
     large();
