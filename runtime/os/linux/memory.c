@@ -86,3 +86,48 @@ void *os_mem_map_wiped_on_fork(size_t size)
     errno = saved;
     return p;
 }
+
+void *os_mem_map_huge_pages(size_t size, size_t align, const char *name)
+{
+    int saved = errno;
+    /* the kernel mostly puts it right below the one before */
+    char *p = os_mem_map(size, name);
+    if (p != NULL && ((uintptr_t)p & (align - 1)) != 0) {
+        (void)munmap(p, size);
+        p = os_mem_map(size + align, name);
+        if (p != NULL) {
+            char *aligned = (char *)align_up((uintptr_t)p, align);
+            if (aligned > p)
+                (void)munmap(p, (size_t)(aligned - p));
+            if (p + align > aligned)
+                (void)munmap(aligned + size, (size_t)(p + align - aligned));
+            p = aligned;
+        }
+    }
+    if (p != NULL)
+        (void)madvise(p, size, MADV_HUGEPAGE); /* EINVAL: the kernel has no huge pages */
+    errno = saved;
+    return p;
+}
+
+void os_mem_give_back(void *p, size_t size)
+{
+    int saved = errno;
+    (void)madvise(p, size, MADV_DONTNEED); /* EINVAL: the program has locked its memory */
+    errno = saved;
+}
+
+bool os_mem_renew(void *p, size_t size, const char *name)
+{
+    int saved = errno;
+    /* not by libc's name: as in map */
+    bool ok =
+        syscall(SYS_mmap, p, size, PROT_READ | PROT_WRITE,
+                MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_STACK | MAP_FIXED, -1, 0) != -1;
+    if (ok) {
+        (void)prctl(PR_SET_VMA, PR_SET_VMA_ANON_NAME, p, size, name);
+        (void)madvise(p, size, MADV_NOHUGEPAGE);
+    }
+    errno = saved;
+    return ok;
+}
