@@ -41,7 +41,8 @@ static const struct argp_option options[] = {
     {"variant", KEY_VARIANT, "NAME", 0,
      "Link another build of the library: release, debug, torture, asan, tsan or ubsan", 1},
     {"stack", KEY_STACK, "KIND", 0,
-     "Stacks of goroutines: slots (default), of a fixed size, for any code; small, which begin with "
+     "Stacks of goroutines: slots (default), of a fixed size, for any code; small, which begin "
+     "with "
      "2 KB and grow: gcc on x86-64 only, and code that cannot be guarded is refused",
      1},
     {"verbose", 'v', NULL, 0, "Show the commands", 1},
@@ -445,7 +446,7 @@ static bool compile_split(const struct compile *c, const struct words *cc,
 }
 
 /* For small stacks: compiles the C files, checks and rewrites all objects that are for them, and makes
- * the stubs. `files` is then what is to be linked. */
+ * the bridges. `files` is then what is to be linked. */
 static bool make_split(const struct compile *c, const struct words *cc, const struct words *flags,
                        const char *scratch, struct words *files)
 {
@@ -485,9 +486,9 @@ static bool make_split(const struct compile *c, const struct words *cc, const st
             return false;
         files->word[objects[i].place] = keep_format("%s", object);
     }
-    const char *stubs = keep_format("%s/stubs.s", scratch);
-    words_add(files, stubs);
-    return split_stubs(&s, stubs);
+    const char *bridges = keep_format("%s/bridges.s", scratch);
+    words_add(files, bridges);
+    return split_bridges(&s, bridges);
 }
 
 int compile_program(const struct compile *c, const char *out, const char *scratch)

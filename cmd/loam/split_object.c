@@ -3,9 +3,9 @@
  *
  * - All code goes into the section loam_text, whose bounds the linker gives to the runtime: code in
  *   it is registered.
- * - Calls and jumps to functions that no object of the program compiled so defines go to a stub
+ * - Calls and jumps to functions that no object of the program compiled so defines go to a bridge
  *   (split.c), which runs them on a big stack. Only calls are changed: the address of a function stays
- *   what it is. A weak definition may be replaced by a foreign one, so it counts as foreign; the stub
+ *   what it is. A weak definition may be replaced by a foreign one, so it counts as foreign; the bridge
  *   finds out.
  * - Calls through pointers were compiled as calls of thunks in the runtime, which look whether the target
  *   is registered. Any that were not (inline assembly) are found by disassembling all code, and
@@ -96,7 +96,8 @@ static bool well_formed(const struct object *o)
         return false;
     for (unsigned i = 1; i < h->e_shnum; i++) {
         const Elf64_Shdr *s = &sections(o)[i];
-        if (s->sh_type != SHT_NOBITS && (s->sh_offset > o->size || o->size - s->sh_offset < s->sh_size))
+        if (s->sh_type != SHT_NOBITS &&
+            (s->sh_offset > o->size || o->size - s->sh_offset < s->sh_size))
             return false;
         if ((s->sh_type == SHT_SYMTAB || s->sh_type == SHT_RELA) &&
             (s->sh_link >= h->e_shnum || s->sh_offset % 8 != 0))
@@ -126,8 +127,8 @@ bool object_read(const char *file, const char *shown, struct object *o)
     if (!all || o->size < sizeof *h || memcmp(h->e_ident, ELFMAG, SELFMAG) != 0 ||
         h->e_ident[EI_CLASS] != ELFCLASS64 || h->e_machine != EM_X86_64 || h->e_type != ET_REL ||
         !well_formed(o)) {
-        message_error("%s: not an object for x86-64 (64 bit), for which alone there are small stacks",
-                      shown);
+        message_error(
+            "%s: not an object for x86-64 (64 bit), for which alone there are small stacks", shown);
         message_hint("build without --stack=small");
         return false;
     }
@@ -144,13 +145,10 @@ bool object_is_split(const struct object *o)
 static const struct {
     const char *name, *instead;
 } replaced[] = {
-    {"setjmp", "__morestack_setjmp"},
-    {"_setjmp", "__morestack_setjmp"},
-    {"sigsetjmp", "__morestack_sigsetjmp"},
-    {"__sigsetjmp", "__morestack_sigsetjmp"},
+    {"setjmp", "__morestack_setjmp"},       {"_setjmp", "__morestack_setjmp"},
+    {"sigsetjmp", "__morestack_sigsetjmp"}, {"__sigsetjmp", "__morestack_sigsetjmp"},
     {"__longjmp_chk", "longjmp"}, /* takes a jump between segments for a mistake */
-    {"sigaction", "__morestack_sigaction"},
-    {"signal", "__morestack_signal"},
+    {"sigaction", "__morestack_sigaction"}, {"signal", "__morestack_signal"},
 };
 
 static const struct {
@@ -291,8 +289,7 @@ static bool check_names(const struct object *o, const Elf64_Sym *sym, size_t n)
             continue;
         for (size_t k = 0; k < nelem(refused); k++)
             if (strcmp(refused[k].name, symbol_name(o, &sym[i])) == 0)
-                return complain(o, NULL, keep_format("uses %s", refused[k].name),
-                                refused[k].why);
+                return complain(o, NULL, keep_format("uses %s", refused[k].name), refused[k].why);
     }
     return true;
 }
@@ -354,9 +351,8 @@ bool archive_check(const char *file)
         if (elf_kind(e) == ELF_K_ELF && elf_getshdrstrndx(e, &names) == 0) {
             for (Elf_Scn *scn = NULL; (scn = elf_nextscn(e, scn)) != NULL;) {
                 GElf_Shdr shdr;
-                const char *name = gelf_getshdr(scn, &shdr) != NULL
-                                       ? elf_strptr(e, names, shdr.sh_name)
-                                       : NULL;
+                const char *name =
+                    gelf_getshdr(scn, &shdr) != NULL ? elf_strptr(e, names, shdr.sh_name) : NULL;
                 ok &= name == NULL || strcmp(name, SPLIT_NOTE) != 0;
             }
         }
@@ -367,7 +363,8 @@ bool archive_check(const char *file)
     if (fd >= 0)
         close(fd);
     if (!ok) {
-        message_error("%s: has members compiled with -fsplit-stack, whose calls nothing guards", file);
+        message_error("%s: has members compiled with -fsplit-stack, whose calls nothing guards",
+                      file);
         message_hint("name its objects instead (.o), or compile them without -fsplit-stack");
     }
     return ok;
@@ -455,7 +452,7 @@ static bool redirect(const struct object *o, struct split *s, struct tables *t,
         return true;
     (void)names_add(&s->calls, name);
     (void)names_add(ELF64_ST_BIND(sym->st_info) == STB_WEAK ? &s->weak : &s->strong, name);
-    r->r_info = ELF64_R_INFO(symbol_index(t, keep_format(STUB_PREFIX "%s", name)),
+    r->r_info = ELF64_R_INFO(symbol_index(t, keep_format(BRIDGE_PREFIX "%s", name)),
                              ELF64_R_TYPE(r->r_info));
     return true;
 }
@@ -514,8 +511,8 @@ bool object_write(const struct object *o, struct split *s, const char *file)
     if (old == NULL || symbol_table(o)->sh_link == header(o)->e_shstrndx)
         return complain(o, NULL, "has no symbols of its own", NULL);
     const Elf64_Shdr *strings = &sections(o)[symbol_table(o)->sh_link];
-    struct tables t = {.symbol_count = n, .string_size = strings->sh_size,
-                       .string_room = strings->sh_size};
+    struct tables t = {
+        .symbol_count = n, .string_size = strings->sh_size, .string_room = strings->sh_size};
     size_t relocations = 0;
     for (unsigned i = 1; i < header(o)->e_shnum; i++)
         if (sections(o)[i].sh_type == SHT_RELA)

@@ -22,7 +22,7 @@ struct chunk {
     uint32_t used; /* bytes */
 };
 enum { CHUNK_HEADER = cacheline };
-static struct chunk *chunks;   /* allg's lock */
+static struct chunk *chunks; /* allg's lock */
 static struct mutex chunks_lock = MUTEX_INIT(allg);
 
 static struct g *g_memory(void)
@@ -113,8 +113,8 @@ static int give_segment(struct g *gp, size_t room)
     if (unlikely(sched.stack_torture))
         m.seg->hi = m.seg->guard + align_up(room, 16) + 256;
     gp->seg = m.seg;
-    gp->stack = (struct stack){
-        .lo = (uintptr_t)m.seg, .hi = m.seg->hi, .size_class = m.seg->size_class};
+    gp->stack =
+        (struct stack){.lo = (uintptr_t)m.seg, .hi = m.seg->hi, .size_class = m.seg->size_class};
     return 0;
 }
 

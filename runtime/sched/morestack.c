@@ -132,8 +132,7 @@ static size_t size_of(const struct segment *seg)
 
 static noinline _Noreturn void overflow(const struct segment *seg)
 {
-    print_fd(2,
-             "runtime: goroutine stack exceeds %lu-byte limit\nruntime: stack=[0x%lx, 0x%lx]\n",
+    print_fd(2, "runtime: goroutine stack exceeds %lu-byte limit\nruntime: stack=[0x%lx, 0x%lx]\n",
              (unsigned long)load_relaxed(&sched.maxstack), (unsigned long)seg,
              (unsigned long)seg->hi);
     fatal("stack overflow");

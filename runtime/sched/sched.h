@@ -160,7 +160,7 @@ struct p {
     int gfree_n;
     int gfree_low;     /* owner M: the least gfree_n since scavenge looked; see struct gfreelist */
     uint32_t scavenge; /* atomic: sysmon asks the owner for p_scavenge_locked */
-    struct g *gsmall;             /* owner M: dead goroutines with a first segment */
+    struct g *gsmall;  /* owner M: dead goroutines with a first segment */
     int gsmall_n;
     struct g *embryos; /* owner M: unused embryos */
     int embryos_n;
@@ -168,7 +168,7 @@ struct p {
     uint64_t traceseq;                  /* owner M */
     uint64_t clock_ticks;               /* owner M: when the clock was last read for timers */
     uint64_t schedules, created, ended; /* owner M writes, all read */
-    uint64_t segments_made, segments_freed; /* owner M writes, all read */
+    uint64_t segments_made, segments_freed;                /* owner M writes, all read */
     struct g *runnext __attribute__((aligned(cacheline))); /* atomic: runs before the queues */
     uint32_t ahead_streak; /* owner M: taken from `ahead` in a row */
     struct runq runq, ahead;

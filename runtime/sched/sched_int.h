@@ -59,11 +59,11 @@ struct schedt {
     uint32_t pollkey;   /* its futex: 1 = wake up */
     uint64_t goidgen;
     uint64_t soft_wake_ticks, soft_wake_gap; /* wakep_soft in proc.c; in arch_ticks */
-    int64_t coarse_now;       /* the clock as sysmon last saw it: good to about 10 ms */
-    uint64_t foreign_created; /* goroutines started by foreign threads */
+    int64_t coarse_now;        /* the clock as sysmon last saw it: good to about 10 ms */
+    uint64_t foreign_created;  /* goroutines started by foreign threads */
     uint64_t foreign_segments; /* segments made minus freed without a P */
     size_t maxstack;           /* bytes of a stack that grows */
-    int32_t external;         /* goroutines that something outside will wake */
+    int32_t external;          /* goroutines that something outside will wake */
     int32_t external_threads;
     uint64_t handoffs, unannounced, stws;
     uint64_t foreign_edges[EDGE_COUNT]; /* transitions taken on foreign threads */
@@ -75,8 +75,8 @@ struct schedt {
 
     /* ---- const after init ---- */
     bool stack_torture; /* stacks grow at every call */
-    bool run_mode; /* by loam_run: the end of main and deadlock end the process */
-    struct m *m0;  /* the caller of loam_run */
+    bool run_mode;      /* by loam_run: the end of main and deadlock end the process */
+    struct m *m0;       /* the caller of loam_run */
     size_t stack_size;
     uint32_t stack_class;
     bool maxprocs_fixed; /* GOMAXPROCS was set: do not follow the system; atomic */
@@ -213,7 +213,7 @@ void gs_free(void);                            /* all of them, at shutdown */
 void gfree_retire_locked(struct p *pp, int n); /* that many go from a P where others find them */
 /* sysmon: at most n dead Gs of a class end for good, their slots go back. Returns how many. */
 uint32_t gs_bury(uint32_t class, uint32_t n);
-void allg_add(struct g *gp); /* for good */
+void allg_add(struct g *gp);                                    /* for good */
 struct g *gbegin(struct m *mp, struct g *embryo, bool may_map); /* NULL: no stack for it now */
 static always_inline bool is_embryo(const struct g *gp)
 {

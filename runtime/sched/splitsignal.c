@@ -43,9 +43,7 @@ static bool is_function(const struct sigaction *act)
            (act->sa_handler != SIG_DFL && act->sa_handler != SIG_IGN);
 }
 
-FOR_PROGRAMS int __morestack_sigaction(int sig,
-                                                                 const struct sigaction *act,
-                                                                 struct sigaction *old)
+FOR_PROGRAMS int __morestack_sigaction(int sig, const struct sigaction *act, struct sigaction *old)
 {
     if (sig < 1 || sig >= SIGNALS) {
         *loam_errno_location() = EINVAL;

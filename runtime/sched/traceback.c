@@ -280,8 +280,8 @@ static void print_other(struct printer *p, const struct g *gp, bool halted)
         uintptr_t sp = gp->sched.sp;
         uintptr_t guard = gp->seg != NULL ? arch_gobuf_guard(&gp->sched) : 0;
         if (sp != 0 && stack_piece(gp, guard, sp, &lo, &hi))
-            shown = print_stack(p, gp, guard, arch_gobuf_pc(&gp->sched),
-                                arch_gobuf_fp(&gp->sched), true);
+            shown = print_stack(p, gp, guard, arch_gobuf_pc(&gp->sched), arch_gobuf_fp(&gp->sched),
+                                true);
         print_start(p, gp, shown);
     } else {
         pr(p, "\tgoroutine running on other thread; stack unavailable\n");

@@ -94,20 +94,21 @@ __attribute__((noipa)) static int jumps(long (*volatile how)(long (*)(long), lon
     return r + kept;
 }
 
-#define PAIRS(X) X(, ) X(foreign_, )
-#define BIG(k) ((struct big){{k, k + 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, k + 19}})
+#define BIG(k)                                                                                     \
+    ((struct big){{k, k + 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, k + 19}})
 
 /* P: nothing or foreign_; the function by name, and by a pointer that the compiler cannot see through. */
 #define CALLS(P, BY)                                                                               \
     __attribute__((noipa)) static void P##calls_##BY(void)                                         \
     {                                                                                              \
-        EXPECT(BY(P##ints)(1, 2, 3, 4, 5, 6, 7, 8, true) == 1 + 4 + 9 + 16 + 25 + 36 + 49 + 64 + 9); \
+        EXPECT(BY(P##ints)(1, 2, 3, 4, 5, 6, 7, 8, true) ==                                        \
+               1 + 4 + 9 + 16 + 25 + 36 + 49 + 64 + 9);                                            \
         EXPECT(BY(P##reals)(1, 2, 3, 4, 5, 6, 7, 8, 9, 10) == 385);                                \
         EXPECT(BY(P##floats)(1, 2, 3, 4, 5, 6) == 91);                                             \
         EXPECT(BY(P##variadic)(9, 1L, 2L, 3L, 4L, 5L, 6L, 7L, 8L, 9L) == 285);                     \
         EXPECT(BY(P##variadic_reals)("idLbdddddddddLi", 1, 2.0, 3.0L, BIG(4), 1.0, 1.0, 1.0, 1.0,  \
-                                     1.0, 1.0, 1.0, 1.0, 1.0, 4.0L, 5) ==                          \
-               2 * (1 + 4 + 9 + 23 + 18 + 12 + 5));                                                \
+                                     1.0, 1.0, 1.0, 1.0, 1.0, 4.0L,                                \
+                                     5) == 2 * (1 + 4 + 9 + 23 + 18 + 12 + 5));                    \
         struct pair p = BY(P##pair)((struct pair){2, 3}, 4);                                       \
         EXPECT(p.a == 8 && p.b == 7);                                                              \
         struct mixed m = BY(P##mixed)((struct mixed){2, 3}, (struct mixed){4, 5});                 \
@@ -127,7 +128,8 @@ __attribute__((noipa)) static int jumps(long (*volatile how)(long (*)(long), lon
         EXPECT(v[0] == 14 && v[3] == 41);                                                          \
         EXPECT(BY(P##frame)(5) == 11);                                                             \
         EXPECT(BY(P##callback)(down, 20) == 41);                                                   \
-    }
+    }                                                                                              \
+    _Static_assert(true, "")
 #define NAMED(f) f
 #define POINTED(f) hide(f)
 #define hide(f)                                                                                    \
@@ -135,10 +137,10 @@ __attribute__((noipa)) static int jumps(long (*volatile how)(long (*)(long), lon
         __typeof__(&f) volatile fn_ = f;                                                           \
         fn_;                                                                                       \
     })
-CALLS(, NAMED)
-CALLS(foreign_, NAMED)
-CALLS(, POINTED)
-CALLS(foreign_, POINTED)
+CALLS(, NAMED);
+CALLS(foreign_, NAMED);
+CALLS(, POINTED);
+CALLS(foreign_, POINTED);
 
 __attribute__((noipa)) static void all(void)
 {
@@ -164,8 +166,16 @@ static void sink(long bytes);
         b[0] = 1;                                                                                  \
         sink(bytes - (n)-b[0] + 1);                                                                \
         b[n - 1] = 2;                                                                              \
-    }
-SINK(16) SINK(32) SINK(48) SINK(64) SINK(80) SINK(96) SINK(112) SINK(128)
+    }                                                                                              \
+    _Static_assert(n >= 16, "")
+SINK(16);
+SINK(32);
+SINK(48);
+SINK(64);
+SINK(80);
+SINK(96);
+SINK(112);
+SINK(128);
 
 __attribute__((noipa)) static void sink(long bytes)
 {

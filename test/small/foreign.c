@@ -200,12 +200,12 @@ static const struct {
     int (*fn)(void);
     int together; /* by many goroutines at once */
 } tests[] = {
-    {"glob", by_glob, 1},         {"getaddrinfo", by_getaddrinfo, 1},
-    {"printf", by_printf, 1},     {"qsort", by_qsort, 1},
-    {"table", by_table, 1},       {"dlsym", by_dlsym, 1},
-    {"address", by_address, 1},   {"thread", by_thread, 1},
-    {"longjmp", by_longjmp, 0},   {"signal", by_signal, 0},
-    {"library", by_library, 1},   {"goexit", by_goexit, 1},
+    {"glob", by_glob, 1},       {"getaddrinfo", by_getaddrinfo, 1},
+    {"printf", by_printf, 1},   {"qsort", by_qsort, 1},
+    {"table", by_table, 1},     {"dlsym", by_dlsym, 1},
+    {"address", by_address, 1}, {"thread", by_thread, 1},
+    {"longjmp", by_longjmp, 0}, {"signal", by_signal, 0},
+    {"library", by_library, 1}, {"goexit", by_goexit, 1},
 };
 
 struct job {

@@ -10,7 +10,7 @@
 #else
 #define NAME(n) n
 #define USE                                                                                        \
-    __attribute__((unused)) volatile char some[40];                                                                        \
+    __attribute__((unused)) volatile char some[40];                                                \
     some[0] = 1;
 #endif
 #define FUNCTION __attribute__((noipa))

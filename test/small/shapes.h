@@ -29,8 +29,9 @@ typedef float vec4 __attribute__((vector_size(16)));
 
 #define SHAPES(X)                                                                                  \
     X(long, ints, (int a, long b, short c, char d, unsigned e, long f, long g, int h, bool i))     \
-    X(double, reals, (double a, double b, double c, double d, double e, double f, double g,       \
-                      double h, double i, double j))                                               \
+    X(double, reals,                                                                               \
+      (double a, double b, double c, double d, double e, double f, double g, double h, double i,   \
+       double j))                                                                                  \
     X(double, floats, (float a, int b, float c, long double d, float e, long double f))            \
     X(long, variadic, (int n, ...))                                                                \
     X(long double, variadic_reals, (const char *kinds, ...))                                       \
