@@ -16,6 +16,7 @@ _Static_assert(offsetof(struct gobuf, sp) == 0, "switch.S");
 
 void arch_switch(struct gobuf *from, struct gobuf *to);
 void arch_entry(void); /* the first frame of every context; not to be called */
+void arch_call_on(void (*fn)(void *), void *arg, uintptr_t sp);
 
 #if LOAM_SHARED
 /* A shared library may be loaded late, when no initial-exec space is left. Not inlined, so that no
@@ -78,6 +79,11 @@ static inline void arch_ucontext_regs(const void *uc, uintptr_t *pc, uintptr_t *
     *pc = (uintptr_t)mc->gregs[REG_RIP];
     *sp = (uintptr_t)mc->gregs[REG_RSP];
     *fp = (uintptr_t)mc->gregs[REG_RBP];
+}
+
+static inline uintptr_t arch_entry_caller(uintptr_t sp)
+{
+    return *(const uintptr_t *)sp;
 }
 
 static inline void arch_pause(void)
