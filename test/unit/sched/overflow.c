@@ -377,7 +377,7 @@ static void no_descriptors(void)
 static int *volatile nowhere;
 static char *forbidden; /* a page that a handler can make accessible */
 static sigjmp_buf env;
-static int handled;
+static volatile int handled; /* by a handler */
 
 static noinline void faults(void *arg)
 {
