@@ -222,7 +222,7 @@ static noinline enum shown print_stack(struct printer *p, const struct g *gp, co
     size_t n = f.n;
     for (int i = 0; i < ENTRY_FRAMES && n > 1 && is_entry_frame(frame_at(&f, n - 1)); i++)
         n--;
-    size_t skipped = skip_runtime(f.first, n < INNER_FRAMES ? n : INNER_FRAMES, at->sp == 0);
+    size_t skipped = skip_runtime(f.first, f.n < INNER_FRAMES ? f.n : INNER_FRAMES, at->sp == 0);
     for (size_t i = skipped; i < n; i++) {
         if (i == INNER_FRAMES && n > INNER_FRAMES + OUTER_FRAMES) {
             size_t elided = n - INNER_FRAMES - OUTER_FRAMES;
