@@ -157,9 +157,9 @@ static enum shown whose(const struct symtab_entry *e)
 /* Where a walk begins. */
 struct from {
     uintptr_t pc, fp;
-    uintptr_t
-        sp; /* at the signal that stopped it there; 0: it made a call, pc is its return address */
     uintptr_t lo, hi; /* of the stack that it was on */
+    bool
+        signalled; /* a signal stopped it there; else it made a call, and pc is its return address */
 };
 
 /* The frames of a goroutine: the first ones and the last ones. */
@@ -188,10 +188,6 @@ static void walk(const struct g *gp, const struct from *at, struct frames *f)
     uintptr_t pc = at->pc, fp = at->fp, lo = at->lo, hi = at->hi;
     f->n = 0;
     add_frame(f, pc);
-    /* Before a function's first instruction the frame pointer is still its caller's. */
-    struct symtab_entry e;
-    if (at->sp >= lo && at->sp < hi && symtab_find(pc, &e) && e.function != NULL && e.offset == 0)
-        add_frame(f, arch_entry_caller(at->sp));
     for (;;) {
         if (!arch_frame_ok(fp, lo, hi)) {
             /* the end, or from the thread's stack on to the goroutine's own: loam_on_thread_stack */
@@ -222,7 +218,7 @@ static noinline enum shown print_stack(struct printer *p, const struct g *gp, co
     size_t n = f.n;
     for (int i = 0; i < ENTRY_FRAMES && n > 1 && is_entry_frame(frame_at(&f, n - 1)); i++)
         n--;
-    size_t skipped = skip_runtime(f.first, f.n < INNER_FRAMES ? f.n : INNER_FRAMES, at->sp == 0);
+    size_t skipped = skip_runtime(f.first, f.n < INNER_FRAMES ? f.n : INNER_FRAMES, !at->signalled);
     for (size_t i = skipped; i < n; i++) {
         if (i == INNER_FRAMES && n > INNER_FRAMES + OUTER_FRAMES) {
             size_t elided = n - INNER_FRAMES - OUTER_FRAMES;
@@ -231,7 +227,7 @@ static noinline enum shown print_stack(struct printer *p, const struct g *gp, co
         }
         struct symtab_entry e;
         uintptr_t pc = frame_at(&f, i);
-        look_up(pc, i > 0 || at->sp == 0, &e);
+        look_up(pc, i > 0 || !at->signalled, &e);
         if (pc == (uintptr_t)arch_entry || is_entry(e.function))
             break;
         do {
@@ -328,7 +324,7 @@ static bool stack_at(const struct g *gp, const struct m *mp, uintptr_t sp, struc
 /* Where a signal stopped it. A large frame may have put sp far below the stack, but not fp. */
 static bool signal_at(const struct g *gp, const struct m *mp, struct from *at)
 {
-    *at = (struct from){.pc = mp->sig_pc, .fp = mp->sig_fp, .sp = mp->sig_sp};
+    *at = (struct from){.pc = mp->sig_pc, .fp = mp->sig_fp, .signalled = true};
     return stack_at(gp, mp, mp->sig_sp, at) || stack_at(gp, mp, mp->sig_fp, at);
 }
 

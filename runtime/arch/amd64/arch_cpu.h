@@ -81,11 +81,6 @@ static inline void arch_ucontext_regs(const void *uc, uintptr_t *pc, uintptr_t *
     *fp = (uintptr_t)mc->gregs[REG_RBP];
 }
 
-static inline uintptr_t arch_entry_caller(uintptr_t sp)
-{
-    return *(const uintptr_t *)sp;
-}
-
 static inline void arch_pause(void)
 {
     __builtin_ia32_pause();
