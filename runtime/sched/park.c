@@ -138,7 +138,9 @@ void execute(struct m *mp, struct g *gp, bool inherit_time)
         and_relaxed(&mp->preempt, ~(uint32_t)PREEMPT_SLICE);
     traceev(EV_GoStart, trace_clock(), gp->goid, ++gp->traceseq);
     start_running(mp, gp, inherit_time);
+    sanitizer_release(&mp->g0); /* its stack, to loam_on_thread_stack, and back */
     gswitch(&mp->g0, gp, false);
+    sanitizer_acquire(&mp->g0);
     after_switch();
 }
 

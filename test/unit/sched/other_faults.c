@@ -44,7 +44,8 @@ static void permits(int sig, siginfo_t *info, void *uc)
     CHECK(info->si_addr == forbidden);
     sigset_t mask;
     CHECK_EQ(pthread_sigmask(SIG_SETMASK, NULL, &mask), 0);
-    CHECK(sigismember(&mask, SIGUSR2) && !sigismember(&mask, SIGTERM));
+    if (!TEST_TSAN) /* which blocks all */
+        CHECK(sigismember(&mask, SIGUSR2) && !sigismember(&mask, SIGTERM));
     CHECK_EQ(mprotect(forbidden, 4096, PROT_READ | PROT_WRITE), 0);
     handled++;
 }

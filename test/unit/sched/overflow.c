@@ -34,7 +34,7 @@ static noinline void recurses_on_thread(void *arg)
  * but that one. */
 static noinline unsigned recurse_and_call(unsigned n)
 {
-    char text[64];
+    char text[FRAME];
     loam_yield();
     snprintf(text, sizeof text, "%u", n);
     unsigned below = n < end ? recurse_and_call(n + 1) : 0;

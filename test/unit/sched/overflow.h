@@ -86,12 +86,15 @@ static void choose_kernel(const char *name)
 static volatile unsigned sink;
 static volatile unsigned end = 1u << 31; /* never reached */
 
+/* TSan holds 65,536 frames: not so small that they would end before the main goroutine's stack. */
+enum { FRAME = 400 };
+
 static noinline unsigned recurse(unsigned n)
 {
-    volatile unsigned char frame[100];
-    frame[n % 100] = (unsigned char)n;
+    volatile unsigned char frame[FRAME];
+    frame[n % FRAME] = (unsigned char)n;
     unsigned below = n < end ? recurse(n + 1) : 0;
-    return below + frame[n % 100]; /* no tail call */
+    return below + frame[n % FRAME]; /* no tail call */
 }
 
 static noinline void recurses(void *arg)
