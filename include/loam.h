@@ -36,7 +36,15 @@
  * unlocked mutex, ...) prints Go's message with a traceback and ends the process with status 2. So
  * does a program whose goroutines all wait for each other, if loam_run runs it. SIGQUIT prints all
  * goroutines with their stacks and ends the process with status 2, unless the program has a handler
- * of its own for it. */
+ * of its own for it.
+ *
+ * A goroutine that overflows its stack ends the process with status 2 as well, with "fatal error: stack
+ * overflow", after lines that name the goroutine, the function and line, the size of the stack and what to
+ * do. It is found by a handler for SIGSEGV and SIGBUS, which passes every other fault on to the handler
+ * that was there when the runtime was started, or lets it end the process as if there was none. A program
+ * that installs a handler for them later replaces it. Below each stack lie 64 KB that fault; a function
+ * with more than that in its frame (large arrays, alloca) may step over them, unless the compiler is told
+ * to touch every page, by -fstack-clash-protection, as `loam build` does. */
 #ifndef LOAM_H
 #define LOAM_H
 
@@ -51,7 +59,7 @@ LOAM_BEGIN_DECLS
 enum {
     /* Take no settings from the environment (LOAMDEBUG, GODEBUG, LOAMMAXPROCS, GOMAXPROCS, ...). */
     LOAM_NO_ENV = 1,
-    /* Install no signal handler: SIGQUIT keeps the program's disposition. */
+    /* Install no signal handler: SIGQUIT, SIGSEGV and SIGBUS keep the program's disposition. */
     LOAM_NO_SIGNALS = 2,
 };
 
@@ -211,6 +219,16 @@ LOAM_API void loam_blocking_enter(void);
 
 /* Ends the stretch that loam_blocking_enter began; parks if no processor is free. errno is kept. */
 LOAM_API void loam_blocking_leave(void);
+
+/* Runs fn(arg) on the stack of the thread that the calling goroutine is on: for foreign code that
+ * needs more stack than a goroutine has.
+ *
+ * That is 8 MB as a rule (`ulimit -s`). The goroutine keeps its processor and stays on its thread. In fn
+ * whatever waits, yields, ends the goroutine, stops the world or begins or ends a loam_blocking is a fatal
+ * error; what does not is allowed (loam_go, loam_try_send, loam_mutex_unlock, ...). So is a jump out of
+ * fn by longjmp forbidden. Within loam_blocking it may be called, and in fn: then, and on a foreign
+ * thread, it just runs fn. errno is as fn leaves it. */
+LOAM_API void loam_on_thread_stack(void (*fn)(void *), void *arg);
 
 /* ---- Values of a goroutine ----------------------------------------------------------------- */
 

@@ -13,6 +13,8 @@
  *   arch_gobuf_pc, arch_gobuf_fp      where a saved context will go on, and its frame pointer
  *   arch_frame_next(fp, &pc, &next)   one step of a frame-pointer walk
  *   arch_ucontext_regs(uc, ...)       pc, sp, fp of a signal context
+ *   arch_call_on(fn, arg, sp)         calls fn(arg) on another stack, below sp. A frame walk goes on
+ *                                     from there to the caller's stack
  *   arch_pause()                      a hint in spin loops
  *   arch_ticks()                      a cheap counter that rises about evenly (for gating clock
  *                                     reads, never for times)

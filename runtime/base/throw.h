@@ -11,6 +11,8 @@ _Noreturn void throwf(const char *format, ...) __attribute__((format(printf, 1, 
 
 /* A fatal error for which the caller is to blame (Go's fatal): no runtime frames wanted. */
 _Noreturn void fatal(const char *text);
+/* The same with lines before it, each ended by a newline. */
+_Noreturn void fatal_after(const char *lines, const char *text);
 
 /* "panic: TEXT" the same way. */
 _Noreturn void panic_text(const char *text);

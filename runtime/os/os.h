@@ -17,8 +17,12 @@ void *os_mem_map(size_t size, const char *name);
 void os_mem_unmap(void *p, size_t size);
 /* The same without huge pages, aligned to `align`. */
 void *os_mem_map_small_pages(size_t size, size_t align, const char *name);
-/* Makes [p, p+size) fault on access: by guard markers (kernel 6.13), else by mprotect. */
-int os_mem_guard(void *p, size_t size, bool force_mprotect);
+/* Makes [p, p+size) fault on access, by guard markers, which cost no map (kernel 6.13); -EINVAL:
+ * there are none. */
+int os_mem_guard(void *p, size_t size);
+/* os_mem_map_small_pages of n slots of size bytes each, of which the first `guard` bytes fault on
+ * access (SIGBUS or SIGSEGV), without guard markers: a map a slot. All or nothing. */
+void *os_mem_map_slots(size_t size, size_t n, size_t guard, size_t align, const char *name);
 /* os_mem_map whose bytes are zero in a forked child. */
 void *os_mem_map_wiped_on_fork(size_t size);
 
@@ -61,7 +65,7 @@ int os_thread_count(void);
 int os_cpu_count(void);
 /* Is it for want of descriptors or memory, so that the same may succeed another time? */
 bool os_transient(int err);
-/* The lowest and highest address of the calling thread's stack. */
+/* The lowest and highest address of the calling thread's stack, without its guard. */
 void os_thread_stack(uintptr_t *lo, uintptr_t *hi);
 /* Timers of this thread are exact to 1 ns instead of 50 us. Returns the former slack. */
 int64_t os_timer_slack(int64_t ns);
@@ -89,6 +93,15 @@ typedef void os_handler(int sig, siginfo_t *info, void *ucontext);
 int os_signal_install(int sig, os_handler *fn);
 /* Puts the default back if ours is still installed. */
 void os_signal_remove(int sig, os_handler *fn);
+/* A handler for faults before the program's own, which is left in *former. It runs with the flags and
+ * the mask of that one, and on the alternate stack. */
+int os_signal_chain(int sig, os_handler *fn, struct sigaction *former);
+/* Puts *former back if ours is still installed; false: the program has another now. */
+bool os_signal_unchain(int sig, os_handler *fn, const struct sigaction *former);
+/* In a handler: does what *former would have done. It may return, and then so must the handler. */
+void os_signal_forward(int sig, siginfo_t *info, void *ucontext, const struct sigaction *former);
+/* The kernel found it while the thread ran the instruction at hand: nobody sent it. */
+bool os_signal_is_fault(const siginfo_t *info);
 /* Gives the calling thread an alternate signal stack unless it has one; the size in bytes of what
  * was mapped into *size, NULL if it had one. */
 void *os_altstack_set(size_t *size);

@@ -68,7 +68,8 @@ struct g *getg_or_die(const char *what)
 
 static void free_all(void)
 {
-    traceback_fini(); /* first: its handler looks at what is freed here */
+    overflow_fini(); /* first, both: their handlers look at what is freed here */
+    traceback_fini();
     gs_free();
     ps_free();
     for (struct m *mp = allm, *next; mp != NULL; mp = next) {
@@ -138,6 +139,7 @@ int sched_start(const struct life_config *config)
         error_note(err, "cannot read the program's own symbols: %s", strerror(-err));
         goto fail;
     }
+    overflow_init(config->handlers);
     err = procresize_start(n);
     if (err != 0) {
         error_note(err, "no memory for %d processors", n);

@@ -52,7 +52,8 @@ static struct m *m_again(void)
     mp->nextp = mp->oldp = NULL;
     mp->nextg = NULL;
     mp->lockedg = NULL;
-    mp->spinning = mp->blocked = mp->incall = mp->idlelocked = false;
+    mp->spinning = mp->blocked = mp->idlelocked = false;
+    mp->incall = 0;
     store_relaxed(&mp->sig_caught, 0);
     store_relaxed(&mp->leave, 0);
     noteclear(&mp->park);

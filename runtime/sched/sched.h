@@ -91,10 +91,10 @@ struct m {
     uint32_t preempt;     /* atomic: somebody wants this thread in the scheduler; PREEMPT_* */
     bool spinning;        /* owner thread: looks for work without having any */
     bool blocked;         /* owner thread: asleep on park */
-    bool incall;          /* owner thread: in loam_blocking */
-    uint32_t leave;       /* atomic: it shall leave the scheduler */
-    bool idlelocked;      /* sched.lock: asleep until its wired goroutine is runnable */
-    uint32_t alive;       /* atomic: its thread takes signals */
+    uint8_t incall;  /* owner thread: INCALL_*; while it is not 0 the goroutine may not switch */
+    uint32_t leave;  /* atomic: it shall leave the scheduler */
+    bool idlelocked; /* sched.lock: asleep until its wired goroutine is runnable */
+    uint32_t alive;  /* atomic: its thread takes signals */
     uint32_t being_made;  /* atomic: who makes its thread may still store the handle */
     int64_t former_slack; /* const once started: the thread's timer slack before */
     /* What the successor of a switch does for the goroutine that switched away (park.c). */
@@ -117,11 +117,14 @@ struct m {
     uint64_t edges[EDGE_COUNT]; /* owner thread writes, all read */
     uint64_t direct;            /* owner thread writes, all read: direct switches */
     uint64_t steals;            /* owner thread writes, all read */
-    /* A dump by signal (traceback.c): registers at the signal. */
+    /* A dump by signal (traceback.c), an overflow: registers at the signal. */
     uintptr_t sig_pc, sig_sp, sig_fp;
     uint32_t sig_caught; /* atomic */
 };
 _Static_assert(offsetof(struct m, thread) == 0, "thread_self is the M");
+
+/* Calls that bind a goroutine to its thread: loam_blocking, loam_on_thread_stack; within each other. */
+enum { INCALL_BLOCKING = 1, INCALL_THREAD_STACK = 2 };
 
 enum { PREEMPT_SLICE = 1, PREEMPT_STOP = 2, PREEMPT_RANDOM = 4 };
 

@@ -19,6 +19,8 @@ struct gqueue {
 };
 
 /* What sysmon is asked for. */
+struct printer;
+
 enum sysmon_want { SYSMON_RUN, SYSMON_PAUSE, SYSMON_END };
 
 struct schedt {
@@ -182,6 +184,9 @@ void execute(struct m *mp, struct g *gp, bool inherit_time);
 void after_switch(void);
 void goexit_switch(struct m *mp, struct g *gp, void (*hook)(struct m *, struct g *));
 
+/* Fatal: `what` was called where the goroutine cannot switch. */
+_Noreturn void cannot_switch(const char *what);
+
 /* ---- newproc.c ---- */
 void goroutine_entry(void); /* the first function on every goroutine's stack */
 /* Makes the main goroutine, runnable, on no queue: 0 or -errno with a noted text. */
@@ -221,6 +226,7 @@ bool startlockedm(struct m *mp, struct g *gp);
 bool gcstopm(struct m *mp);
 
 /* ---- syscall.c ---- */
+const char *incall_text(const struct m *mp); /* which public call it is that binds the goroutine */
 bool exitsyscall_try_idle(struct m *mp);
 
 /* ---- stw.c ---- */
@@ -265,5 +271,14 @@ void traceback_fini(void);
 /* For printers that must not write yet: a larger buffer of mapped memory, the caller unmaps it. */
 bool printer_grow(struct printer *p);
 extern bool throw_all; /* a fatal error is to print every goroutine */
+/* In a handler that is about to end the process: tracebacks of mp's goroutine begin at the signal. */
+void traceback_at_signal(struct m *mp, const void *ucontext);
+/* "FUNCTION (FILE:LINE)", or what is known. */
+void traceback_place(struct printer *p, uintptr_t pc);
+
+/* ---- overflow.c ---- */
+enum { THREAD_GUARD = 4096 }; /* below a thread's stack: what comes further down is not it */
+void overflow_init(bool handlers);
+void overflow_fini(void);
 
 #endif

@@ -28,7 +28,9 @@ void preempt_all(void)
 /* False: not before the deadline, or a foreign thread that would wait for the end of the runtime. */
 static bool take_turn(int64_t deadline)
 {
-    while (!cas_acquire(&sched.stw_busy, 0, 1)) { /* acquire: the former stop is over */
+    if (getm() != NULL && (getm()->incall & INCALL_THREAD_STACK))
+        cannot_switch("a function that stops the world"); /* always, not only when it has to wait */
+    while (!cas_acquire(&sched.stw_busy, 0, 1)) {         /* acquire: the former stop is over */
         struct m *mp = getm();
         if (mp != NULL && mp->p != NULL) { /* not so within loam_blocking */
             gosched();                     /* and be stopped */

@@ -3,8 +3,15 @@
  * Lock: stack_lock (rank stack). The scheduler keeps dead goroutines with their stacks, so this is the
  * slow path.
  *
- * Rejected: one map per slot, which ends at vm.max_map_count / 2 stacks; guard pages by mprotect
- * where the kernel has guard markers, because each splits a map in three. */
+ * Guards are markers in the page table (Linux 6.13), installed when a slot is first handed out. Where
+ * the kernel has none, or refuses them because the memory is locked, a slab is mapped slot by slot
+ * instead (os_mem_map_slots): a map each, so that vm.max_map_count, 65,530 as kernels come, ends it at
+ * 65,000 stacks, with an error. No stack is handed out without a guard.
+ *
+ * Rejected: guards by mprotect, each of which splits a map in three: an end at 32,753 stacks; holes
+ * between stacks as guards, which any later map may fill; maps that grow down, which the kernel lets
+ * grow into each other; userfaultfd, which sandboxes refuse; stacks without guards on request, with a
+ * canary that is looked at when one parks: nobody needs them, and they find damage when it is done. */
 #include "stack/stack.h"
 
 #include "base/config.h"
@@ -22,6 +29,7 @@ struct slab {
     struct slab *next;
     char *base;
     size_t bytes;
+    bool guarded; /* each slot has its guard already */
 };
 
 static struct {
@@ -31,6 +39,7 @@ static struct {
     uint32_t fresh_color;
 } classes[CLASSES]; /* stack_lock */
 static struct mutex stack_lock = MUTEX_INIT(stack);
+static bool no_markers; /* stack_lock: the kernel refused one */
 static uint64_t mapped; /* stack_lock */
 static uint64_t slots;  /* stack_lock: ever handed out */
 
@@ -49,26 +58,62 @@ int stack_class(size_t size)
     return c;
 }
 
+static char *map_slots(size_t size, uint32_t n, bool guarded)
+{
+    if (guarded)
+        return os_mem_map_slots(size, n, STACK_GUARD, STACK_SLOT, "loam stacks");
+    return os_mem_map_small_pages(size * n, STACK_SLOT, "loam stacks");
+}
+
 static bool grow_slab(int c)
 {
     size_t size = class_size(c);
+    bool guarded = no_markers || debug.stackguard != 0;
     struct slab *s = os_mem_map(sizeof *s, "loam stack slab");
     char *base = NULL;
     uint32_t n = c == 0 ? SLAB_SLOTS : c < 4 ? 16u >> c : 1;
     if (s != NULL) /* where addresses are scarce, fewer at a time */
-        while ((base = os_mem_map_small_pages(size * n, STACK_SLOT, "loam stacks")) == NULL &&
-               n > 1)
+        while ((base = map_slots(size, n, guarded)) == NULL && n > 1)
             n /= 2;
     if (base == NULL) {
         os_mem_unmap(s, sizeof *s);
         return false;
     }
-    *s = (struct slab){.next = classes[c].slabs, .base = base, .bytes = size * n};
+    *s = (struct slab){
+        .next = classes[c].slabs, .base = base, .bytes = size * n, .guarded = guarded};
     classes[c].slabs = s;
     classes[c].fresh = base;
     classes[c].fresh_left = n;
     mapped += size * n;
     return true;
+}
+
+/* The next slot, guarded; NULL: none to be had. */
+static char *take_slot(int c)
+{
+    for (;;) {
+        if (classes[c].fresh_left == 0 && !grow_slab(c))
+            return NULL;
+        char *slot = classes[c].fresh;
+        if (classes[c].slabs->guarded || os_mem_guard(slot, STACK_GUARD) == 0) {
+            classes[c].fresh += class_size(c);
+            classes[c].fresh_left--;
+            return slot;
+        }
+        no_markers =
+            true; /* once more, with a slab that needs none; the rest of this one is left */
+        classes[c].fresh_left = 0;
+    }
+}
+
+static int no_slot(int c)
+{
+    bool by_maps = no_markers || debug.stackguard != 0;
+    return error_note(-ENOMEM,
+                      "no address space for another stack of %zu KB: %lu are in use, %lu MB "
+                      "(ulimit -v, vm.overcommit_memory and vm.max_map_count limit them%s)",
+                      class_size(c) >> 10, (unsigned long)slots, (unsigned long)(mapped >> 20),
+                      by_maps ? "; each is a map of its own, as always before Linux 6.13" : "");
 }
 
 int stackalloc(size_t size, struct stack *out)
@@ -78,28 +123,15 @@ int stackalloc(size_t size, struct stack *out)
         return error_note(-EINVAL, "a stack of %zu bytes is above the limit of 1 GB", size);
     int err = 0;
     lock(&stack_lock);
-    if (classes[c].fresh_left == 0 && !grow_slab(c)) {
-        err = error_note(-ENOMEM,
-                         "no address space for another stack of %zu KB: %lu are in use, %lu MB "
-                         "(ulimit -v, vm.overcommit_memory and vm.max_map_count limit them)",
-                         class_size(c) >> 10, (unsigned long)slots, (unsigned long)(mapped >> 20));
+    char *slot = take_slot(c);
+    if (slot == NULL) {
+        err = no_slot(c);
     } else {
-        char *slot = classes[c].fresh;
-        err = os_mem_guard(slot, STACK_GUARD, debug.stackguard != 0);
-        if (err != 0) {
-            err = error_note(-ENOMEM,
-                             "cannot guard stack number %lu: %s (before Linux 6.13 every guard is "
-                             "a map of its own: raise vm.max_map_count)",
-                             (unsigned long)slots + 1, strerror(-err));
-        } else {
-            *out = (struct stack){.lo = (uintptr_t)slot + STACK_GUARD,
-                                  .hi = (uintptr_t)slot + class_size(c),
-                                  .size_class = (uint32_t)c,
-                                  .color = classes[c].fresh_color++};
-            classes[c].fresh += class_size(c);
-            classes[c].fresh_left--;
-            slots++;
-        }
+        *out = (struct stack){.lo = (uintptr_t)slot + STACK_GUARD,
+                              .hi = (uintptr_t)slot + class_size(c),
+                              .size_class = (uint32_t)c,
+                              .color = classes[c].fresh_color++};
+        slots++;
     }
     unlock(&stack_lock);
     return err;
@@ -123,6 +155,7 @@ void stack_fini(void)
         }
     }
     memset(classes, 0, sizeof classes);
+    no_markers = false;
     mapped = 0;
     slots = 0;
 }

@@ -47,7 +47,7 @@ void loam_sleep(int64_t ns)
     if (ns <= 0)
         return;
     struct m *mp = getm();
-    if (mp == NULL || mp->curg == NULL || mp->p == NULL || mp->incall) {
+    if (mp == NULL || mp->curg == NULL || mp->p == NULL) {
         thread_sleep(ns);
         return;
     }

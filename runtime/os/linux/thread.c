@@ -227,13 +227,16 @@ int os_cpu_count(void)
     int cpus = sched_getaffinity(0, sizeof set, (cpu_set_t *)set) != 0
                    ? -errno
                    : CPU_COUNT_S(sizeof set, (cpu_set_t *)set);
-    char buf[4096];
-    ssize_t n = slurp_limit("/proc/self/cgroup", buf, sizeof buf);
+    enum { BUF_SIZE = 4096 };
+    char *buf =
+        os_mem_map(BUF_SIZE, "loam cgroups"); /* a goroutine may not have so much stack left */
+    ssize_t n = buf != NULL ? slurp_limit("/proc/self/cgroup", buf, BUF_SIZE) : -ENOMEM;
     int err = n < 0 ? (int)n : 0;
     char *save = NULL;
-    for (char *line = strtok_r(buf, "\n", &save); line != NULL && err == 0;
+    for (char *line = err == 0 ? strtok_r(buf, "\n", &save) : NULL; line != NULL && err == 0;
          line = strtok_r(NULL, "\n", &save))
         err = cgroup_quota(line, &cpus);
+    os_mem_unmap(buf, BUF_SIZE);
     errno = saved;
     return err != 0 ? err : cpus;
 }
