@@ -54,6 +54,10 @@ int os_getpid(void);
 int os_tgkill(int tid, int sig);
 /* One letter as in /proc/PID/stat: R running, S asleep, D disk, ...; '?' unknown. */
 char os_thread_state(int tid);
+/* The executable part of the module around an address; false: none is known there. */
+bool os_code_around(uintptr_t pc, uintptr_t *lo, uintptr_t *hi);
+/* The loader's function that finds the thread-locals of shared libraries. */
+uintptr_t os_tls_function(void);
 /* How many threads this process has; -errno. */
 int os_thread_count(void);
 /* CPUs of the affinity mask, at most what the cgroup's quota pays for (rounded up, 2 at least where
@@ -89,6 +93,13 @@ typedef void os_handler(int sig, siginfo_t *info, void *ucontext);
 int os_signal_install(int sig, os_handler *fn);
 /* Puts the default back if ours is still installed. */
 void os_signal_remove(int sig, os_handler *fn);
+/* One signal that is shared with the program: fn is installed over whatever is there, and hands on what
+ * is not its own by os_signal_pass_on, from the handler. _keep looks whether the program has installed
+ * another since, and puts fn in front of that. _unshare leaves the program's. -errno. */
+int os_signal_share(int sig, os_handler *fn);
+void os_signal_keep(int sig, os_handler *fn);
+void os_signal_unshare(int sig, os_handler *fn);
+void os_signal_pass_on(int sig, siginfo_t *info, void *ucontext);
 /* Gives the calling thread an alternate signal stack unless it has one; the size in bytes of what
  * was mapped into *size, NULL if it had one. */
 void *os_altstack_set(size_t *size);
