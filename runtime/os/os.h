@@ -52,6 +52,8 @@ int os_gettid(void);
 int os_getpid(void);
 /* Sends a signal to one thread of this process. */
 int os_tgkill(int tid, int sig);
+/* The same with si_code SI_QUEUE and the mark in si_ptr. */
+int os_tgkill_marked(int tid, int sig, void *mark);
 /* One letter as in /proc/PID/stat: R running, S asleep, D disk, ...; '?' unknown. */
 char os_thread_state(int tid);
 /* The executable part of the module around an address; false: none is known there. */

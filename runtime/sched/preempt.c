@@ -147,14 +147,16 @@ static void hold(struct m *mp, struct g *gp)
 
 static void on_sigurg(int sig, siginfo_t *info, void *uc)
 {
-    /* the sender first: on a foreign thread even a thread-local may need memory */
-    bool own = info->si_code == SI_TKILL && info->si_pid == os_getpid();
-    struct m *mp = own ? getm() : NULL;
-    uint32_t why = mp != NULL ? xchg_acquire(&mp->async, 0) : 0; /* acquire: async_tick */
-    if (why == 0) {
+    /* The sender first: on a foreign thread even a thread-local may need memory. By the mark, not by the
+     * request, which an earlier signal may have found already. */
+    if (info->si_code != SI_QUEUE || info->si_ptr != &sched) {
         os_signal_pass_on(sig, info, uc);
         return;
     }
+    struct m *mp = getm();
+    uint32_t why = mp != NULL ? xchg_acquire(&mp->async, 0) : 0; /* acquire: async_tick */
+    if (why == 0)
+        return;
     uintptr_t pc, sp, fp;
     arch_ucontext_regs(uc, &pc, &sp, &fp);
     if (!may_hold(mp, why, pc, sp))
@@ -169,7 +171,7 @@ static void ask(struct m *mp, uint32_t why)
 {
     os_signal_keep(SIGURG, on_sigurg); /* the program may have put another in its place */
     (void)or_acqrel(&mp->async, why);  /* release: async_tick */
-    (void)os_tgkill(mp->tid, SIGURG);
+    (void)os_tgkill_marked(mp->tid, SIGURG, &sched);
 }
 
 void preempt_by_signal(struct m *mp, uint32_t tick)

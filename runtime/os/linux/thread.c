@@ -107,6 +107,23 @@ int os_tgkill(int tid, int sig)
     return err;
 }
 
+int os_tgkill_marked(int tid, int sig, void *mark)
+{
+    struct thread *t = libc_enter();
+    int saved = errno;
+    siginfo_t info;
+    memset(&info, 0, sizeof info);
+    info.si_signo = sig;
+    info.si_code = SI_QUEUE;
+    info.si_pid = getpid();
+    info.si_uid = getuid();
+    info.si_ptr = mark;
+    int err = syscall(SYS_rt_tgsigqueueinfo, info.si_pid, tid, sig, &info) != 0 ? -errno : 0;
+    errno = saved;
+    libc_leave(t);
+    return err;
+}
+
 /* Reads a small file, terminated; its length or -errno. */
 static ssize_t slurp(const char *path, char *buf, size_t cap)
 {
