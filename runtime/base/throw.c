@@ -16,6 +16,11 @@
 static int dying_tid; /* atomic: the thread that prints, 0: none */
 static char note[512];
 
+bool throwing(void)
+{
+    return load_relaxed(&dying_tid) != 0;
+}
+
 static _Noreturn void die(const char *lines, const char *prefix, const char *text)
 {
     int tid = (int)syscall(SYS_gettid);

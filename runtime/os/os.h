@@ -56,8 +56,14 @@ int os_gettid(void);
 int os_getpid(void);
 /* Sends a signal to one thread of this process. */
 int os_tgkill(int tid, int sig);
+/* The same with si_code SI_QUEUE and the mark in si_ptr. */
+int os_tgkill_marked(int tid, int sig, void *mark);
 /* One letter as in /proc/PID/stat: R running, S asleep, D disk, ...; '?' unknown. */
 char os_thread_state(int tid);
+/* The executable part of the module around an address; false: none is known there. */
+bool os_code_around(uintptr_t pc, uintptr_t *lo, uintptr_t *hi);
+/* The loader's function that finds the thread-locals of shared libraries. */
+uintptr_t os_tls_function(void);
 /* How many threads this process has; -errno. */
 int os_thread_count(void);
 /* CPUs of the affinity mask, at most what the cgroup's quota pays for (rounded up, 2 at least where
@@ -102,6 +108,13 @@ bool os_signal_unchain(int sig, os_handler *fn, const struct sigaction *former);
 void os_signal_forward(int sig, siginfo_t *info, void *ucontext, const struct sigaction *former);
 /* The kernel found it while the thread ran the instruction at hand: nobody sent it. */
 bool os_signal_is_fault(const siginfo_t *info);
+/* One signal that is shared with the program: fn is installed over whatever is there, and hands on what
+ * is not its own by os_signal_pass_on, from the handler. _keep looks whether the program has installed
+ * another since, and puts fn in front of that. _unshare leaves the program's. -errno. */
+int os_signal_share(int sig, os_handler *fn);
+void os_signal_keep(int sig, os_handler *fn);
+void os_signal_unshare(int sig, os_handler *fn);
+void os_signal_pass_on(int sig, siginfo_t *info, void *ucontext);
 /* Gives the calling thread an alternate signal stack unless it has one; the size in bytes of what
  * was mapped into *size, NULL if it had one. */
 void *os_altstack_set(size_t *size);

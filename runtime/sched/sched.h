@@ -120,6 +120,11 @@ struct m {
     /* A dump by signal (traceback.c), an overflow: registers at the signal. */
     uintptr_t sig_pc, sig_sp, sig_fp;
     uint32_t sig_caught; /* atomic */
+    /* Preemption by signal (preempt.c). The registers above are those of a held goroutine too. */
+    uint32_t async;      /* atomic: ASYNC_*, what the signal is to ask for */
+    uint32_t async_tick; /* atomic: only while its P's schedtick is this */
+    bool held;           /* atomic: asleep in the handler with its goroutine */
+    uint64_t holds;      /* owner thread writes, all read */
 };
 _Static_assert(offsetof(struct m, thread) == 0, "thread_self is the M");
 
@@ -147,7 +152,8 @@ struct p {
     struct {              /* sysmon: what it saw last */
         uint32_t schedtick, syscalltick;
         int64_t schedwhen, syscallwhen, lookwhen;
-        bool asleep; /* reported asleep in the kernel */
+        int64_t askwhen; /* the signal was sent */
+        bool asleep;     /* reported asleep in the kernel */
     } seen;
     uint64_t goid_next, goid_end; /* owner M: goroutine numbers at hand */
     struct g *gfree;              /* owner M: dead goroutines with default stacks */

@@ -58,6 +58,8 @@ struct schedt {
     int32_t external;         /* goroutines that something outside will wake */
     int32_t external_threads;
     uint64_t handoffs, unannounced, stws;
+    uint32_t held;                      /* Ms asleep in the handler of preempt.c */
+    uint32_t spare_coming;              /* m_spare: its thread has not arrived yet */
     uint64_t foreign_edges[EDGE_COUNT]; /* transitions taken on foreign threads */
     uint32_t sysmonwait;                /* sysmon sleeps until work comes */
     uint32_t started;                   /* between start and stop, forked children included */
@@ -224,6 +226,8 @@ struct p *pidleget_locked(void);
 bool stoplockedm(struct m *mp); /* false: leave */
 bool startlockedm(struct m *mp, struct g *gp);
 bool gcstopm(struct m *mp);
+void stopp_locked(struct m *mp); /* its P, for a stop of the world */
+bool m_spare(void);              /* an M is idle; else one is made. sysmon */
 
 /* ---- syscall.c ---- */
 const char *incall_text(const struct m *mp); /* which public call it is that binds the goroutine */
@@ -236,6 +240,14 @@ int procresize_start(int n); /* makes the first Ps: 0 or -errno */
 void ps_free(void);
 void preempt_all(void);
 void maxprocs_follow(int n);
+
+/* ---- preempt.c ---- */
+void preempt_init(bool handlers);
+void preempt_fini(void);
+/* mp has not answered a request to preempt: takes its P by a signal, if it still runs what it ran when
+ * its P's schedtick was `tick`. sysmon */
+void preempt_by_signal(struct m *mp, uint32_t tick);
+void preempt_all_by_signal(void); /* the same for a stop of the world, of all that run */
 
 /* ---- sysmon.c ---- */
 int sysmon_start(void);
