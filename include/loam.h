@@ -44,7 +44,8 @@
  * that was there when the runtime was started, or lets it end the process as if there was none. A program
  * that installs a handler for them later replaces it. Below each stack lie 64 KB that fault; a function
  * with more than that in its frame (large arrays, alloca) may step over them, unless the compiler is told
- * to touch every page, by -fstack-clash-protection, as `loam build` does. */
+ * to touch every page, by -fstack-clash-protection, as `loam build` does.
+ *
  * A goroutine that calls nothing of this library for a millisecond while another waits for its
  * processor loses it: by SIGURG, whose handler holds its thread until it has a processor again. It
  * goes on there, so that all that belongs to the thread stays right. At most 64 are held at once. Calls
