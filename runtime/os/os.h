@@ -88,6 +88,8 @@ void os_yield(void);
 /* ---- Clock (clock.c) ----------------------------------------------------------------------- */
 
 int64_t os_nanotime(void); /* monotonic */
+/* The same without libc_enter: a loop of the program's that only looks at the clock can be preempted. */
+int64_t os_nanotime_open(void);
 /* When ns from now are over; INT64_MAX, which never comes: ns < 0, or too far away. */
 int64_t os_deadline(int64_t ns);
 

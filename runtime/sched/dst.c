@@ -27,12 +27,8 @@ void dst_init(void)
 
 int64_t nanotime(void)
 {
-    if (likely(!debug.dst_on)) {
-        struct thread *t = libc_enter(); /* callers have their P at hand */
-        int64_t now = os_nanotime();
-        libc_leave(t);
-        return now;
-    }
+    if (likely(!debug.dst_on))
+        return os_nanotime();
     return add_relaxed(&virtual_now, NS_PER_CLOCK_READ);
 }
 

@@ -12,8 +12,7 @@
 
 int64_t loam_now(void)
 {
-    /* Without the mark of nanotime: a loop that does nothing but look at the clock can be preempted. */
-    return unlikely(debug.dst_on) ? nanotime() : os_nanotime();
+    return unlikely(debug.dst_on) ? nanotime() : os_nanotime_open();
 }
 
 struct sleep {
