@@ -17,6 +17,13 @@ void *os_mem_map(size_t size, const char *name);
 void os_mem_unmap(void *p, size_t size);
 /* The same without huge pages, aligned to `align`. */
 void *os_mem_map_small_pages(size_t size, size_t align, const char *name);
+/* The same on huge pages where the system has them for who asks. */
+void *os_mem_map_huge_pages(size_t size, size_t align, const char *name);
+/* Gives the pages of [p, p+size) back: they are zero when they are touched again. */
+void os_mem_give_back(void *p, size_t size);
+/* The same for a whole map of os_mem_map_small_pages or a part of it, with page tables and guards: as if
+ * it were mapped anew, readable all the time. False: nothing has changed. */
+bool os_mem_renew(void *p, size_t size, const char *name);
 /* Makes [p, p+size) fault on access, by guard markers, which cost no map (kernel 6.13); -EINVAL:
  * there are none. */
 int os_mem_guard(void *p, size_t size);

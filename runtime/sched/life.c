@@ -78,7 +78,8 @@ static void free_all(void)
         m_free(mp);
     }
     allm = NULL;
-    stack_fini();
+    slots_fini();
+    stackalloc_fini();
     dst_fini();
     trace_fini();
     memset(&sched, 0, sizeof sched);
@@ -109,7 +110,7 @@ int sched_start(const struct life_config *config)
     sched.lock.rank = RANK_sched;
     sched.run_mode = config->run_mode;
     sched.stack_size = config->stack_size != 0 ? config->stack_size : STACK_DEFAULT;
-    sched.stack_class = (uint32_t)stack_class(sched.stack_size);
+    sched.stack_class = (uint32_t)slot_class(sched.stack_size);
     sched.maxmcount = config->max_threads;
     sched.start_time = 0;
     store_relaxed(&sched.lastpoll, 1);

@@ -50,11 +50,11 @@ static noinline int not_alive(void)
 static int whole_g(struct p *pp, size_t stack_size, struct g **out)
 {
     struct g *gp;
-    if (stack_size == 0 || stack_class(stack_size) == (int)sched.stack_class) {
+    if (stack_size == 0 || slot_class(stack_size) == (int)sched.stack_class) {
         stack_size = sched.stack_size;
         gp = gfget_unreserved(pp);
     } else {
-        int class = stack_class(stack_size);
+        int class = slot_class(stack_size);
         gp = class < 0 ? NULL : gfget_odd(class);
     }
     *out = gp;

@@ -18,6 +18,13 @@ struct gqueue {
     struct g *head, *tail;
 };
 
+/* Dead goroutines with stacks of one class. */
+struct gfreelist {
+    struct g *head; /* a look without the lock is relaxed */
+    uint32_t n;
+    uint32_t low; /* the least n since scavenge looked: that many were of no use */
+};
+
 /* What sysmon is asked for. */
 struct printer;
 
@@ -27,19 +34,18 @@ struct schedt {
     struct mutex lock;
 
     /* ---- sched.lock ---- */
-    struct p *pidle;    /* idle Ps */
-    struct m *midle;    /* idle Ms */
-    int nmidle;         /* how many */
-    int nmidlelocked;   /* Ms that wait for their wired goroutine */
-    int mcount;         /* Ms alive */
-    int mnext;          /* number of the next M */
-    int maxmcount;      /* limit on Ms */
-    struct gqueue runq; /* the global queue */
-    struct g *gfree;    /* dead Gs with default stacks; a look without the lock is relaxed */
-    struct g *gfree_odd[STACK_CLASSES]; /* dead Gs with others, by class */
-    struct g *embryos;                  /* unused embryos; a look without the lock is relaxed */
-    int32_t stopwait;                   /* Ps that still have to stop */
-    bool needspinning;                  /* work was seen, but no P for it: proc.c's head */
+    struct p *pidle;                       /* idle Ps */
+    struct m *midle;                       /* idle Ms */
+    int nmidle;                            /* how many */
+    int nmidlelocked;                      /* Ms that wait for their wired goroutine */
+    int mcount;                            /* Ms alive */
+    int mnext;                             /* number of the next M */
+    int maxmcount;                         /* limit on Ms */
+    struct gqueue runq;                    /* the global queue */
+    struct gfreelist gfree[STACK_CLASSES]; /* dead Gs, by the class of their stacks */
+    struct g *embryos;                     /* unused embryos; a look without the lock is relaxed */
+    int32_t stopwait;                      /* Ps that still have to stop */
+    bool needspinning;                     /* work was seen, but no P for it: proc.c's head */
     struct m *mdead; /* Ms whose threads ended or are ending: joined when taken again, or at stop */
 
     /* ---- atomic ---- */
@@ -200,8 +206,15 @@ _Noreturn void goexit_by(void (*hook)(struct m *, struct g *)); /* on g0; it cal
 void gdestroy(struct m *mp, struct g *gp);
 
 /* ---- gfree.c, embryo.c ---- */
-extern struct g *allg; /* list by alllink, oldest first; both atomic; it only grows */
-void gs_free(void);    /* all of them, at shutdown */
+/* All Gs: a list by alllink, oldest first; both atomic. Walked between allg_hold and _release, by sysmon
+ * without. */
+extern struct g *allg;
+bool allg_hold(void); /* false: not to be had; the walk may then end early */
+void allg_release(bool held);
+void gs_free(void);                            /* all of them, at shutdown */
+void gfree_retire_locked(struct p *pp, int n); /* that many go from a P where others find them */
+/* sysmon: at most n dead Gs of a class end for good, their slots go back. Returns how many. */
+uint32_t gs_bury(uint32_t class, uint32_t n);
 struct g *gbegin(struct m *mp, struct g *embryo, bool may_map); /* NULL: no stack for it now */
 static always_inline bool is_embryo(const struct g *gp)
 {
@@ -255,6 +268,19 @@ void sysmon_pause(void); /* returns when it does nothing any more */
 void sysmon_resume(void);
 void sysmon_stop(void); /* paused or not */
 void sysmon_wake(void);
+
+/* ---- scavenge.c ---- */
+struct scavenger {
+    int64_t last;                   /* when the last round began */
+    uint32_t excess[STACK_CLASSES]; /* dead Gs that are of no use */
+    bool slots;                     /* some slots' memory is to go back */
+};
+/* Takes from a P what it kept and did not use since the last time: by its owner, or, while it is idle, by
+ * sysmon. */
+void p_scavenge_locked(struct p *pp);
+/* sysmon: gives memory back that is of no use, a little each time: true if there is more to do at once. */
+bool scavenge(struct scavenger *s, int64_t now);
+extern int64_t scavenge_round_ns; /* const but for tests */
 
 /* ---- dst.c ---- */
 struct g *dst_find(struct m *mp);

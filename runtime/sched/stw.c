@@ -217,13 +217,7 @@ static void p_retire(struct p *pp)
 {
     lock(&sched.lock);
     runqdrain_locked(pp);
-    while (pp->gfree != NULL) {
-        struct g *gp = pp->gfree;
-        pp->gfree = gp->schedlink;
-        gp->schedlink = sched.gfree;
-        store_relaxed(&sched.gfree, gp);
-    }
-    pp->gfree_n = 0;
+    gfree_retire_locked(pp, pp->gfree_n);
     while (pp->embryos != NULL) {
         struct g *embryo = pp->embryos;
         pp->embryos = embryo->schedlink;
@@ -232,6 +226,7 @@ static void p_retire(struct p *pp)
     }
     pp->embryos_n = pp->embryos_pending = 0;
     unlock(&sched.lock);
+    stackcache_clear(&pp->stackcache);
     timers_fini_p(pp, allp[0]);
     caspstatus(pp, P_gcstop, P_dead);
 }

@@ -9,6 +9,7 @@
  *  - starts a thread for timers that are due while all Ps run something long;
  *  - counts threads that sleep in the kernel with a P without having said so;
  *  - follows CPU affinity and the cgroup's quota, once a second;
+ *  - gives memory back that nobody uses (scavenge.c);
  *  - prints schedtrace.
  * While every P is idle it sleeps until one is taken off the idle list.
  *
@@ -187,6 +188,8 @@ static void sysmon(void *arg)
     sched.sysmon_tid = os_gettid();
     unsigned us = SLEEP_MIN_US, idle_rounds = 0;
     int64_t last_trace = 0, last_follow = os_nanotime();
+    struct scavenger scavenger = {.last = last_follow};
+    bool scavenging = false;
     while (load_relaxed(&sched.sysmon_want) == SYSMON_RUN || paused()) {
         if (idle_rounds == 0)
             us = SLEEP_MIN_US;
@@ -197,7 +200,7 @@ static void sysmon(void *arg)
         os_usleep(us);
         int64_t now = os_nanotime();
         store_relaxed(&sched.coarse_now, now);
-        if (debug.schedtrace <= 0 &&
+        if (debug.schedtrace <= 0 && !scavenging &&
             (load_relaxed(&sched.gcwaiting) ||
              load_relaxed(&sched.npidle) == (uint32_t)load_relaxed(&gomaxprocs))) {
             sleep_while_idle();
@@ -214,6 +217,9 @@ static void sysmon(void *arg)
             else
                 idle_rounds++;
             look_at_timers(now);
+            scavenging = scavenge(&scavenger, now);
+            if (scavenging)
+                idle_rounds = 0;
             if (!load_relaxed(&sched.maxprocs_fixed) && now - last_follow > 1000000000) {
                 last_follow = now;
                 int n = os_cpu_count();

@@ -387,11 +387,13 @@ static void print_embryo(const struct g *embryo, void *p)
 
 static void dump_goroutines(struct printer *p, const struct g *first, bool halted)
 {
+    bool held = allg_hold();
     /* The main goroutine goes first, as in Go: it is the one that people look for. */
     for (int round = 0; round < 2; round++)
         for (struct g *gp = load_acquire(&allg); gp != NULL; gp = load_acquire(&gp->alllink))
             if (gp != first && (gp->goid == MAIN_GOID) == (round == 0))
                 print_other(p, gp, halted);
+    allg_release(held);
     each_embryo(print_embryo, p);
 }
 

@@ -169,3 +169,52 @@ void *os_mem_map_wiped_on_fork(size_t size)
     libc_leave(t);
     return p;
 }
+
+void *os_mem_map_huge_pages(size_t size, size_t align, const char *name)
+{
+    struct thread *t = libc_enter();
+    int saved = errno;
+    /* the kernel mostly puts it right below the one before */
+    char *p = os_mem_map(size, name);
+    if (p != NULL && ((uintptr_t)p & (align - 1)) != 0) {
+        (void)munmap(p, size);
+        p = os_mem_map(size + align, name);
+        if (p != NULL) {
+            char *aligned = (char *)align_up((uintptr_t)p, align);
+            if (aligned > p)
+                (void)munmap(p, (size_t)(aligned - p));
+            if (p + align > aligned)
+                (void)munmap(aligned + size, (size_t)(p + align - aligned));
+            p = aligned;
+        }
+    }
+    if (p != NULL)
+        (void)madvise(p, size, MADV_HUGEPAGE); /* EINVAL: the kernel has no huge pages */
+    errno = saved;
+    libc_leave(t);
+    return p;
+}
+
+void os_mem_give_back(void *p, size_t size)
+{
+    struct thread *t = libc_enter();
+    int saved = errno;
+    (void)madvise(p, size, MADV_DONTNEED); /* EINVAL: the program has locked its memory */
+    errno = saved;
+    libc_leave(t);
+}
+
+bool os_mem_renew(void *p, size_t size, const char *name)
+{
+    struct thread *t = libc_enter();
+    int saved = errno;
+    bool ok =
+        sys_mmap(p, size, PROT_READ | PROT_WRITE, MAP_OURS | MAP_ANONYMOUS | MAP_FIXED, -1) != -1;
+    if (ok) {
+        (void)prctl(PR_SET_VMA, PR_SET_VMA_ANON_NAME, p, size, name);
+        (void)madvise(p, size, MADV_NOHUGEPAGE);
+    }
+    errno = saved;
+    libc_leave(t);
+    return ok;
+}
