@@ -62,6 +62,7 @@ static _Noreturn void report(struct m *mp, const struct overflowed *o, const voi
     uintptr_t pc, sp, fp;
     arch_ucontext_regs(uc, &pc, &sp, &fp);
     traceback_at_signal(mp, uc);
+    arch_set_guard(0); /* from here on nothing goes back to its stack */
     mp->curg = o->gp; /* whose traceback it is to be */
     pr(&p,
        "runtime: %s stack exceeds %zu-byte limit\n"

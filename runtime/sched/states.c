@@ -54,9 +54,9 @@ struct transition {
 
 static void print_transition(void *arg)
 {
-    const struct transition *t = arg;
-    const struct g *gp = t->gp;
-    uint32_t from = t->from, to = t->to;
+    const struct transition *edge = arg;
+    const struct g *gp = edge->gp;
+    uint32_t from = edge->from, to = edge->to;
     struct m *mp = getm();
     struct thread *t = libc_enter();
     /* reading the virtual clock moves it: a line more must not make another run */

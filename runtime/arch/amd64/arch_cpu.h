@@ -115,8 +115,6 @@ static inline void arch_ucontext_regs(const void *uc, uintptr_t *pc, uintptr_t *
     *fp = (uintptr_t)mc->gregs[REG_RBP];
 }
 
-/* Calls fn(arg) on the stack that ends at sp; by morestack.S. */
-void arch_call_on(uintptr_t sp, void (*fn)(void *), void *arg);
 /* Calls fn(arg), on a big segment if the stack is a small one. Only where the library is linked
  * statically are there small ones. */
 #if LOAM_SHARED
