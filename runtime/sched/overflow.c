@@ -63,7 +63,7 @@ static _Noreturn void report(struct m *mp, const struct overflowed *o, const voi
     arch_ucontext_regs(uc, &pc, &sp, &fp);
     traceback_at_signal(mp, uc);
     arch_set_guard(0); /* from here on nothing goes back to its stack */
-    mp->curg = o->gp; /* whose traceback it is to be */
+    mp->curg = o->gp;  /* whose traceback it is to be */
     pr(&p,
        "runtime: %s stack exceeds %zu-byte limit\n"
        "runtime: sp=0x%lx stack=[0x%lx, 0x%lx]\n"
