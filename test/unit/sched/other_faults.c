@@ -7,7 +7,7 @@
 #include <sys/mman.h>
 
 static int *volatile nowhere = (int *)16; /* UBSan would see NULL */
-static char *forbidden; /* a page that a handler can make accessible */
+static char *forbidden;                   /* a page that a handler can make accessible */
 static sigjmp_buf env;
 static volatile int handled; /* by a handler */
 
