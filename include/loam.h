@@ -46,7 +46,17 @@
  *
  * The library itself needs up to 8 KB of the stack that it is called on. Below each stack lie 64 KB that
  * fault; a function with more than that in its frame (large arrays, alloca) may step over them, unless the
- * compiler is told to touch every page, by -fstack-clash-protection, as `loam build` does. */
+ * compiler is told to touch every page, by -fstack-clash-protection, as `loam build` does.
+ *
+ * A goroutine that calls nothing of this library for a millisecond while another waits for its
+ * processor loses it: by SIGURG, whose handler holds its thread until it has a processor again. It
+ * goes on there, so that all that belongs to the thread stays right. At most 64 are held at once. Calls
+ * that it makes outside of loam_blocking and that a handler with SA_RESTART does not begin again
+ * (nanosleep, poll, those with time-outs on sockets, ...) may end with EINTR. A handler of the
+ * program's for SIGURG gets what is not the runtime's, with all signals blocked; signal mask, flags
+ * and stack that it asked for are not heeded. If it is installed while the runtime is started, it may
+ * see a few signals of the runtime's. Where SIGURG is blocked by the thread that starts the runtime,
+ * with LOAM_NO_SIGNALS and with LOAMDEBUG=asyncpreemptoff=1 there is none of this. */
 #ifndef LOAM_H
 #define LOAM_H
 
@@ -61,7 +71,7 @@ LOAM_BEGIN_DECLS
 enum {
     /* Take no settings from the environment (LOAMDEBUG, GODEBUG, LOAMMAXPROCS, GOMAXPROCS, ...). */
     LOAM_NO_ENV = 1,
-    /* Install no signal handler: SIGQUIT, SIGSEGV and SIGBUS keep the program's disposition. */
+    /* Install no signal handler: SIGQUIT, SIGURG, SIGSEGV and SIGBUS keep the program's disposition. */
     LOAM_NO_SIGNALS = 2,
 };
 
@@ -96,7 +106,8 @@ LOAM_API int loam_start_version(const struct loam_config *config, int version);
 /* Stops the runtime: ends its threads, gives all its memory, descriptors and handlers back.
  *
  * Parked and runnable goroutines are abandoned where they are: nothing of theirs runs any more (as
- * at the end of a Go program); goroutines that run are stopped at their next call into the runtime.
+ * at the end of a Go program); goroutines that run are stopped at their next call into the runtime, those
+ * that a signal holds with their thread count as running.
  * Waits at most timeout_ns (negative: for ever). Call it from a foreign thread. Afterwards
  * loam_start may be called again; the library itself stays loaded, dlclose or not. Objects (channels,
  * timers, ...) that the program has not freed stay valid only for their _free function. Errors: -EBUSY

@@ -31,15 +31,37 @@ struct loam_sched_stats {
     uint64_t handoffs;           /* processors taken from a thread in a blocking call */
     uint64_t unannounced_sleeps; /* times that a thread was seen asleep in the kernel unannounced */
     uint64_t stw;                /* times that the world was stopped */
+    uint64_t preemptions;        /* goroutines that a signal stopped, with their threads */
+    int held;                    /* of these, that wait for a processor now */
     int threads;                 /* that the runtime owns */
     int gomaxprocs;
-    uint64_t stacks_mapped; /* bytes of address space for stacks */
+    uint64_t stacks_mapped; /* bytes of address space for stacks of all kinds */
 };
 
 /* Reads the scheduler's figures, without stopping anything: they need not be of one moment.
  *
  * From any thread. All zero while the runtime is not started. */
 LOAM_API void loam_read_sched_stats(struct loam_sched_stats *stats);
+
+/* Figures of the stacks of one size, since start, for goroutines whose stacks grow; read by
+ * loam_read_stack_stats. */
+struct loam_stack_class {
+    size_t size;             /* bytes: 2 KB, 4 KB, ... 1 GB */
+    uint64_t in_use;         /* stacks that goroutines have */
+    uint64_t cached;         /* free ones, in caches of processors */
+    uint64_t pooled;         /* free ones, in the pool of this size */
+    uint64_t spans;          /* pieces of 32 KB that the pool has cut up; 0 for 64 KB and more */
+    uint64_t system_bytes;   /* memory that came from the system for this size */
+    uint64_t returned_bytes; /* memory that went back to it, and was last of this size */
+    uint64_t refills;        /* times that a cache was empty and took from the pool */
+    uint64_t releases;       /* times that a cache was full and gave to the pool */
+};
+
+/* Fills in the figures of at most n sizes of stacks, the least first, returns how many sizes there are.
+ *
+ * From any thread, without stopping anything: they need not be of one moment. While the runtime is not
+ * started all but the sizes are 0. */
+LOAM_API size_t loam_read_stack_stats(struct loam_stack_class *classes, size_t n);
 
 /* One legal edge of an automaton of the runtime, from the table that casgstatus enforces. */
 struct loam_edge {

@@ -21,6 +21,11 @@ static struct {
 } dying = {"", "", false}; /* that thread's */
 static char note[512];
 
+bool throwing(void)
+{
+    return load_relaxed(&dying_tid) != 0;
+}
+
 static _Noreturn void die(const char *lines, const char *prefix, const char *text)
 {
     int tid = (int)syscall(SYS_gettid);

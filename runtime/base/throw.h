@@ -17,6 +17,9 @@ _Noreturn void fatal_after(const char *lines, const char *text);
 /* "panic: TEXT" the same way. */
 _Noreturn void panic_text(const char *text);
 
+/* True from the first of these on: the process ends. */
+bool throwing(void);
+
 /* The last error that a call explained, for loam_error_text. Returns err. */
 int error_note(int err, const char *format, ...) __attribute__((format(printf, 2, 3)));
 const char *error_noted(void);

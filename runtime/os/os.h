@@ -17,6 +17,13 @@ void *os_mem_map(size_t size, const char *name);
 void os_mem_unmap(void *p, size_t size);
 /* The same without huge pages, aligned to `align`. */
 void *os_mem_map_small_pages(size_t size, size_t align, const char *name);
+/* The same on huge pages where the system has them for who asks. */
+void *os_mem_map_huge_pages(size_t size, size_t align, const char *name);
+/* Gives the pages of [p, p+size) back: they are zero when they are touched again. */
+void os_mem_give_back(void *p, size_t size);
+/* The same for a whole map of os_mem_map_small_pages or a part of it, with page tables and guards: as if
+ * it were mapped anew, readable all the time. False: nothing has changed. */
+bool os_mem_renew(void *p, size_t size, const char *name);
 /* Makes [p, p+size) fault on access, by guard markers, which cost no map (kernel 6.13); -EINVAL:
  * there are none. */
 int os_mem_guard(void *p, size_t size);
@@ -56,8 +63,14 @@ int os_gettid(void);
 int os_getpid(void);
 /* Sends a signal to one thread of this process. */
 int os_tgkill(int tid, int sig);
+/* The same with si_code SI_QUEUE and the mark in si_ptr. */
+int os_tgkill_marked(int tid, int sig, void *mark);
 /* One letter as in /proc/PID/stat: R running, S asleep, D disk, ...; '?' unknown. */
 char os_thread_state(int tid);
+/* The executable part of the module around an address; false: none is known there. */
+bool os_code_around(uintptr_t pc, uintptr_t *lo, uintptr_t *hi);
+/* The loader's function that finds the thread-locals of shared libraries. */
+uintptr_t os_tls_function(void);
 /* How many threads this process has; -errno. */
 int os_thread_count(void);
 /* CPUs of the affinity mask, at most what the cgroup's quota pays for (rounded up, 2 at least where
@@ -82,6 +95,8 @@ void os_yield(void);
 /* ---- Clock (clock.c) ----------------------------------------------------------------------- */
 
 int64_t os_nanotime(void); /* monotonic */
+/* The same without libc_enter: a loop of the program's that only looks at the clock can be preempted. */
+int64_t os_nanotime_open(void);
 /* When ns from now are over; INT64_MAX, which never comes: ns < 0, or too far away. */
 int64_t os_deadline(int64_t ns);
 
@@ -102,6 +117,13 @@ bool os_signal_unchain(int sig, os_handler *fn, const struct sigaction *former);
 void os_signal_forward(int sig, siginfo_t *info, void *ucontext, const struct sigaction *former);
 /* The kernel found it while the thread ran the instruction at hand: nobody sent it. */
 bool os_signal_is_fault(const siginfo_t *info);
+/* One signal that is shared with the program: fn is installed over whatever is there, and hands on what
+ * is not its own by os_signal_pass_on, from the handler. _keep looks whether the program has installed
+ * another since, and puts fn in front of that. _unshare leaves the program's. -errno. */
+int os_signal_share(int sig, os_handler *fn);
+void os_signal_keep(int sig, os_handler *fn);
+void os_signal_unshare(int sig, os_handler *fn);
+void os_signal_pass_on(int sig, siginfo_t *info, void *ucontext);
 /* Gives the calling thread an alternate signal stack unless it has one; the size in bytes of what
  * was mapped into *size, NULL if it had one. */
 void *os_altstack_set(size_t *size);

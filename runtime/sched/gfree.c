@@ -3,10 +3,15 @@
  * A goroutine's struct g lies at the top of its stack slot, at one of 32 offsets ("colours"): slots
  * are 256 KB apart, so that without it the hot lines of all goroutines would fall into the same sets
  * of the first-level cache. Dead goroutines keep their stack and wait on the free list of their P
- * (last in, first out: the warmest first), beyond GFREE_LOCAL_MAX on a global one. Those with another
- * stack size than the configured one wait on a list of their class.
+ * (last in, first out: the warmest first), beyond GFREE_LOCAL_MAX on the global one of their stack's class,
+ * and so do those with another stack size than the configured one.
  *
- * allg lists every G ever made, dead ones too; it only grows until shutdown, so readers need no lock.
+ * Dead ones that nobody needed for a round of sysmon's (scavenge.c) end for good: gs_bury takes them off
+ * allg and gives their slots back, whose memory, struct g with it, then becomes zero. Nobody may hold on
+ * to a G that is dead, but may look at one that he found while it lived: the addresses stay.
+ *
+ * allg lists every G, dead ones too. Readers need no lock to find it whole, at its end and in its middle;
+ * but one that stands on a G while that is buried would find no next one, hence allg_hold.
  *
  * Rejected: freeing stacks at once (the next goroutine wants one); a separate struct g (a second
  * page-table entry and cache set per goroutine). */
@@ -14,6 +19,7 @@
 
 #include "os/os.h"
 #include "sched/sanitizer.h"
+#include "stack/needs.h"
 
 #include <string.h>
 
@@ -23,24 +29,42 @@ struct g *allg;
 
 static struct mutex allg_lock = MUTEX_INIT(allg);
 static struct g **allg_end = &allg; /* allg_lock */
+static struct mutex walk_lock;      /* unranked: whoever dies with locks held walks allg too */
+
+/* ---- Lists of dead ones: sched.lock ------------------------------------------------------------- */
+
+static void list_put(struct g *gp)
+{
+    struct gfreelist *l = &sched.gfree[gp->stack.size_class];
+    gp->schedlink = l->head;
+    store_relaxed(&l->head, gp);
+    l->n++;
+}
+
+static struct g *list_get(uint32_t class)
+{
+    struct gfreelist *l = &sched.gfree[class];
+    struct g *gp = l->head;
+    if (gp == NULL)
+        return NULL;
+    store_relaxed(&l->head, gp->schedlink);
+    l->n--;
+    if (l->low > l->n)
+        l->low = l->n;
+    return gp;
+}
 
 /* From the global list, and some more for the P. */
 struct g *gfget_slow(struct p *pp)
 {
-    if (load_relaxed(&sched.gfree) == NULL) /* a look without the lock: mostly empty */
+    if (load_relaxed(&sched.gfree[sched.stack_class].head) == NULL) /* mostly empty */
         return NULL;
     lock(&sched.lock);
-    struct g *gp = sched.gfree;
-    if (gp != NULL) {
-        struct g *rest = gp->schedlink;
-        for (int i = 0; i < GFREE_LOCAL_MAX / 2 && rest != NULL; i++) {
-            struct g *more = rest;
-            rest = more->schedlink;
-            more->schedlink = pp->gfree;
-            pp->gfree = more;
-            pp->gfree_n++;
-        }
-        store_relaxed(&sched.gfree, rest);
+    struct g *gp = list_get(sched.stack_class), *more = NULL;
+    for (int i = 0; i < GFREE_LOCAL_MAX / 2 && (more = list_get(sched.stack_class)) != NULL; i++) {
+        more->schedlink = pp->gfree;
+        pp->gfree = more;
+        pp->gfree_n++;
     }
     unlock(&sched.lock);
     return gp;
@@ -51,9 +75,7 @@ struct g *gfget_unreserved(struct p *pp)
     if (pp != NULL && pp->embryos_pending < pp->gfree_n)
         return gfget(pp);
     lock(&sched.lock);
-    struct g *gp = sched.gfree;
-    if (gp != NULL)
-        store_relaxed(&sched.gfree, gp->schedlink);
+    struct g *gp = list_get(sched.stack_class);
     unlock(&sched.lock);
     return gp;
 }
@@ -61,9 +83,7 @@ struct g *gfget_unreserved(struct p *pp)
 struct g *gfget_odd(int size_class)
 {
     lock(&sched.lock);
-    struct g *gp = sched.gfree_odd[size_class];
-    if (gp != NULL)
-        sched.gfree_odd[size_class] = gp->schedlink;
+    struct g *gp = list_get((uint32_t)size_class);
     unlock(&sched.lock);
     return gp;
 }
@@ -72,13 +92,10 @@ void gfput_slow(struct p *pp, struct g *gp)
 {
     lock(&sched.lock);
     if (gp->stack.size_class != sched.stack_class) {
-        struct g **odd = &sched.gfree_odd[gp->stack.size_class];
-        gp->schedlink = *odd;
-        *odd = gp;
+        list_put(gp);
     } else {
         for (;; gp = pp->gfree, pp->gfree = gp->schedlink, pp->gfree_n--) {
-            gp->schedlink = sched.gfree;
-            store_relaxed(&sched.gfree, gp);
+            list_put(gp);
             if (pp->gfree_n <= GFREE_LOCAL_MAX / 2)
                 break;
         }
@@ -86,24 +103,96 @@ void gfput_slow(struct p *pp, struct g *gp)
     unlock(&sched.lock);
 }
 
+void gfree_retire_locked(struct p *pp, int n)
+{
+    for (; n > 0 && pp->gfree_n > 0; n--) {
+        struct g *gp = pp->gfree;
+        pp->gfree = gp->schedlink;
+        pp->gfree_n--;
+        list_put(gp);
+    }
+    pp->gfree_low = pp->gfree_n;
+}
+
+/* ---- All of them --------------------------------------------------------------------------------- */
+
+bool allg_hold(void)
+{
+    /* Not for ever: the holder may be the caller's own thread, interrupted, or gone with a fork. */
+    for (int tries = 0; tries < 200; tries++) {
+        if (trylock(&walk_lock))
+            return true;
+        os_usleep(1000);
+    }
+    return false;
+}
+
+void allg_release(bool held)
+{
+    if (held)
+        unlock(&walk_lock);
+}
+
+static void allg_remove(struct g *gp)
+{
+    struct g *next = load_relaxed(&gp->alllink);
+    store_release(gp->allfrom, next); /* release: as in malg */
+    if (next != NULL)
+        next->allfrom = gp->allfrom;
+    else
+        allg_end = gp->allfrom;
+}
+
+uint32_t gs_bury(uint32_t class, uint32_t n)
+{
+    if (!trylock(&walk_lock))
+        return 0; /* somebody walks allg: another time */
+    struct g *dead = NULL;
+    uint32_t got = 0;
+    lock(&sched.lock);
+    for (struct g *gp; got < n && (gp = list_get(class)) != NULL; got++) {
+        gp->schedlink = dead;
+        dead = gp;
+    }
+    unlock(&sched.lock);
+    lock(&allg_lock);
+    for (struct g *gp = dead; gp != NULL; gp = gp->schedlink)
+        allg_remove(gp);
+    unlock(&allg_lock);
+    for (struct g *gp = dead, *next; gp != NULL; gp = next) {
+        next = gp->schedlink;
+        sanitizer_g_free(gp);
+        slot_free(gp->stack);
+    }
+    unlock(&walk_lock);
+    return got;
+}
+
 int malg(size_t stack_size, struct g **out)
 {
     struct stack s;
-    int err = stackalloc(stack_size, &s);
+    int err = slot_alloc(stack_size, &s);
     if (err != 0)
         return err;
     uintptr_t top = s.hi - (s.color % COLORS) * cacheline;
     struct g *gp = (struct g *)align_down(top - sizeof(struct g), cacheline);
-    memset(gp, 0, sizeof *gp);
+    zero_bytes(gp, sizeof *gp);
     gp->stack = s;
     gp->stack.hi = (uintptr_t)gp;
     casgstatus(gp, G_idle, G_dead);
     lock(&allg_lock);
+    gp->allfrom = allg_end;
     store_release(allg_end, gp); /* release: readers without the lock see a whole G */
     allg_end = &gp->alllink;
     unlock(&allg_lock);
     *out = gp;
     return 0;
+}
+
+bool on_goroutine_stack(uintptr_t sp)
+{
+    struct g *gp = getg();
+    return gp != NULL && sp >= gp->stack.lo && sp < gp->stack.hi;
 }
 
 void gs_free(void)

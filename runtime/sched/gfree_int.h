@@ -24,7 +24,8 @@ static always_inline struct g *gfget(struct p *pp)
     if (unlikely(gp == NULL))
         return gfget_slow(pp);
     pp->gfree = gp->schedlink;
-    pp->gfree_n--;
+    if (--pp->gfree_n < pp->gfree_low)
+        pp->gfree_low = pp->gfree_n;
     return gp;
 }
 

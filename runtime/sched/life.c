@@ -68,7 +68,8 @@ struct g *getg_or_die(const char *what)
 
 static void free_all(void)
 {
-    overflow_fini(); /* first, both: their handlers look at what is freed here */
+    overflow_fini(); /* first, these three: their handlers look at what is freed here */
+    preempt_fini();
     traceback_fini();
     gs_free();
     ps_free();
@@ -77,7 +78,8 @@ static void free_all(void)
         m_free(mp);
     }
     allm = NULL;
-    stack_fini();
+    slots_fini();
+    stackalloc_fini();
     dst_fini();
     trace_fini();
     memset(&sched, 0, sizeof sched);
@@ -108,7 +110,7 @@ int sched_start(const struct life_config *config)
     sched.lock.rank = RANK_sched;
     sched.run_mode = config->run_mode;
     sched.stack_size = config->stack_size != 0 ? config->stack_size : STACK_DEFAULT;
-    sched.stack_class = (uint32_t)stack_class(sched.stack_size);
+    sched.stack_class = (uint32_t)slot_class(sched.stack_size);
     sched.maxmcount = config->max_threads;
     sched.start_time = 0;
     store_relaxed(&sched.lastpoll, 1);
@@ -145,6 +147,7 @@ int sched_start(const struct life_config *config)
         error_note(err, "no memory for %d processors", n);
         goto fail;
     }
+    preempt_init(config->handlers);
     err = sysmon_start();
     if (err == 0 && !config->run_mode)
         err = newm_first();
@@ -259,7 +262,8 @@ static void m0_leave(struct m *mp)
     }
     lock(&sched.lock);
     store_relaxed(&m0->leave, 1);
-    bool parked = m0->idlelocked;
+    /* Held by a signal it cannot leave: it goes on when its goroutine gets a P, until that calls us. */
+    bool parked = m0->idlelocked && !load_relaxed(&m0->held);
     if (parked) {
         m0->idlelocked = false;
         sched.nmidlelocked--;
@@ -274,6 +278,8 @@ static void m0_leave(struct m *mp)
     unlock(&sched.lock);
     if (parked)
         notewakeup(&m0->park);
+    else if (!debug.dst_on)
+        handoffp(releasep(mp)); /* M0's goroutine may need it, and those that exit() waits for */
     or_relaxed(&m0->preempt, PREEMPT_SLICE);
     poll_break();
     int64_t deadline = os_nanotime() + M0_LEAVE_MS * INT64_C(1000000);

@@ -50,11 +50,11 @@ static noinline int not_alive(void)
 static int whole_g(struct p *pp, size_t stack_size, struct g **out)
 {
     struct g *gp;
-    if (stack_size == 0 || stack_class(stack_size) == (int)sched.stack_class) {
+    if (stack_size == 0 || slot_class(stack_size) == (int)sched.stack_class) {
         stack_size = sched.stack_size;
         gp = gfget_unreserved(pp);
     } else {
-        int class = stack_class(stack_size);
+        int class = slot_class(stack_size);
         gp = class < 0 ? NULL : gfget_odd(class);
     }
     *out = gp;
@@ -68,7 +68,7 @@ static void copy_args(char *to, const char *from, size_t size)
     for (volatile char *v = to; size > 0; size--)
         *v++ = *from++;
 #else
-    memcpy(to, from, size);
+    copy_bytes(to, from, size);
 #endif
 }
 
@@ -143,8 +143,8 @@ static int newproc_alive(struct m *mp, const struct newborn *b)
     struct p *pp = mp != NULL ? mp->p : NULL;
     struct g *gp;
     int err = make(pp, parent, b, &gp);
-    if (err == 0)
-        enqueue_new(pp, gp);
+    if (err == 0) /* labels were allocated: it may be another P now */
+        enqueue_new(mp != NULL ? mp->p : NULL, gp);
     return err;
 }
 

@@ -261,6 +261,11 @@ static struct g *findRunnable(struct m *mp, bool *inherit)
         if (unlikely(debug.dst_on))
             return dst_find(mp);
         struct p *pp = mp->p;
+        if (unlikely(load_relaxed(&pp->scavenge) != 0)) {
+            lock(&sched.lock);
+            p_scavenge_locked(pp);
+            unlock(&sched.lock);
+        }
         if (unlikely(timers_due(pp))) {
             bool ran = false;
             timers_run(pp, nanotime(), &ran);
@@ -397,7 +402,7 @@ void schedule(struct m *mp)
     for (;;) {
         bool inherit = false;
         struct g *gp;
-        if (unlikely(load_relaxed(&mp->leave)))
+        if (unlikely(load_relaxed(&mp->leave)) && !mp->held) /* held: in a handler, below us */
             break;
         if (unlikely(mp->lockedg != NULL)) {
             if (!stoplockedm(mp))

@@ -5,21 +5,10 @@
 #ifndef SCHED_SANITIZER_H
 #define SCHED_SANITIZER_H
 
+#include "base/asan.h"
 #include "sched/sched.h"
 
-#if defined(__SANITIZE_ADDRESS__)
-#define LOAM_ASAN 1
-#elif defined(__has_feature)
-#if __has_feature(address_sanitizer)
-#define LOAM_ASAN 1
-#endif
-#endif
-#ifndef LOAM_ASAN
-#define LOAM_ASAN 0
-#endif
-
 #if LOAM_ASAN
-#include <sanitizer/asan_interface.h>
 #include <sanitizer/common_interface_defs.h>
 #endif
 #if LOAM_TSAN

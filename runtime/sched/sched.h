@@ -16,6 +16,7 @@
 #include "lock/lock.h"
 #include "os/os.h"
 #include "stack/stack.h"
+#include "stack/stackalloc.h"
 
 enum gstatus {
 #define GSTATE(name, number, text) G_##name = number,
@@ -48,7 +49,7 @@ struct p;
 struct golocals; /* labels and local values: locals.c */
 
 /* A goroutine. It lies at the top of its own stack's slot, so that a parked goroutine costs one
- * page; the memory of a dead one stays a valid struct g until the runtime stops.
+ * page; the memory of a dead one stays a valid struct g, or zero (gfree.c), until the runtime stops.
  *
  * The first cache line is all that there is of a goroutine that waits for its first run: an embryo,
  * told by sched.sp == 0, see embryo.c. */
@@ -76,8 +77,11 @@ struct g {
     uint64_t traceseq;         /* whoever owns the status */
     struct stack stack;        /* const */
     struct g *alllink;         /* atomic; allg lock for writing: the list of all Gs */
-    void *fiber;               /* sanitizers: TSan's fiber */
-    void *fake_stack;          /* sanitizers: ASan's fake stack while switched away */
+    struct g **allfrom;        /* allg lock: what points to this one there */
+    union {
+        void *fiber;      /* sanitizers: TSan's fiber */
+        void *fake_stack; /* sanitizers: ASan's fake stack while switched away */
+    };
     uint32_t valgrind_id;
 };
 enum { GEMBRYO_SIZE = 64 };
@@ -120,6 +124,11 @@ struct m {
     /* A dump by signal (traceback.c), an overflow: registers at the signal. */
     uintptr_t sig_pc, sig_sp, sig_fp;
     uint32_t sig_caught; /* atomic */
+    /* Preemption by signal (preempt.c). The registers above are those of a held goroutine too. */
+    uint32_t async;      /* atomic: ASYNC_*, what the signal is to ask for */
+    uint32_t async_tick; /* atomic: only while its P's schedtick is this */
+    bool held;           /* atomic: asleep in the handler with its goroutine */
+    uint64_t holds;      /* owner thread writes, all read */
 };
 _Static_assert(offsetof(struct m, thread) == 0, "thread_self is the M");
 
@@ -147,11 +156,14 @@ struct p {
     struct {              /* sysmon: what it saw last */
         uint32_t schedtick, syscalltick;
         int64_t schedwhen, syscallwhen, lookwhen;
-        bool asleep; /* reported asleep in the kernel */
+        int64_t askwhen; /* the signal was sent */
+        bool asleep;     /* reported asleep in the kernel */
     } seen;
     uint64_t goid_next, goid_end; /* owner M: goroutine numbers at hand */
     struct g *gfree;              /* owner M: dead goroutines with default stacks */
     int gfree_n;
+    int gfree_low;     /* owner M: the least gfree_n since scavenge looked; see struct gfreelist */
+    uint32_t scavenge; /* atomic: sysmon asks the owner for p_scavenge_locked */
     struct g *embryos; /* owner M: unused embryos */
     int embryos_n;
     int embryos_pending;                /* owner M: made here minus begun here; may be negative */
@@ -166,6 +178,7 @@ struct p {
     uint32_t timers_len;                                     /* atomic: how many it holds */
     void *timers;                                            /* const after timers_init_p */
     void *local[P_LOCAL_SLOTS];                              /* owner M: see p_local.h */
+    struct stackcache stackcache; /* owner M; of an idle P, who holds sched.lock */
 };
 
 /* ---- Who runs ------------------------------------------------------------------------------ */

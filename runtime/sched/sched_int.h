@@ -18,6 +18,13 @@ struct gqueue {
     struct g *head, *tail;
 };
 
+/* Dead goroutines with stacks of one class. */
+struct gfreelist {
+    struct g *head; /* a look without the lock is relaxed */
+    uint32_t n;
+    uint32_t low; /* the least n since scavenge looked: that many were of no use */
+};
+
 /* What sysmon is asked for. */
 struct printer;
 
@@ -27,19 +34,18 @@ struct schedt {
     struct mutex lock;
 
     /* ---- sched.lock ---- */
-    struct p *pidle;    /* idle Ps */
-    struct m *midle;    /* idle Ms */
-    int nmidle;         /* how many */
-    int nmidlelocked;   /* Ms that wait for their wired goroutine */
-    int mcount;         /* Ms alive */
-    int mnext;          /* number of the next M */
-    int maxmcount;      /* limit on Ms */
-    struct gqueue runq; /* the global queue */
-    struct g *gfree;    /* dead Gs with default stacks; a look without the lock is relaxed */
-    struct g *gfree_odd[STACK_CLASSES]; /* dead Gs with others, by class */
-    struct g *embryos;                  /* unused embryos; a look without the lock is relaxed */
-    int32_t stopwait;                   /* Ps that still have to stop */
-    bool needspinning;                  /* work was seen, but no P for it: proc.c's head */
+    struct p *pidle;                       /* idle Ps */
+    struct m *midle;                       /* idle Ms */
+    int nmidle;                            /* how many */
+    int nmidlelocked;                      /* Ms that wait for their wired goroutine */
+    int mcount;                            /* Ms alive */
+    int mnext;                             /* number of the next M */
+    int maxmcount;                         /* limit on Ms */
+    struct gqueue runq;                    /* the global queue */
+    struct gfreelist gfree[STACK_CLASSES]; /* dead Gs, by the class of their stacks */
+    struct g *embryos;                     /* unused embryos; a look without the lock is relaxed */
+    int32_t stopwait;                      /* Ps that still have to stop */
+    bool needspinning;                     /* work was seen, but no P for it: proc.c's head */
     struct m *mdead; /* Ms whose threads ended or are ending: joined when taken again, or at stop */
 
     /* ---- atomic ---- */
@@ -58,6 +64,8 @@ struct schedt {
     int32_t external;         /* goroutines that something outside will wake */
     int32_t external_threads;
     uint64_t handoffs, unannounced, stws;
+    uint32_t held;                      /* Ms asleep in the handler of preempt.c */
+    uint32_t spare_coming;              /* m_spare: its thread has not arrived yet */
     uint64_t foreign_edges[EDGE_COUNT]; /* transitions taken on foreign threads */
     uint32_t sysmonwait;                /* sysmon sleeps until work comes */
     uint32_t started;                   /* between start and stop, forked children included */
@@ -198,8 +206,15 @@ _Noreturn void goexit_by(void (*hook)(struct m *, struct g *)); /* on g0; it cal
 void gdestroy(struct m *mp, struct g *gp);
 
 /* ---- gfree.c, embryo.c ---- */
-extern struct g *allg; /* list by alllink, oldest first; both atomic; it only grows */
-void gs_free(void);    /* all of them, at shutdown */
+/* All Gs: a list by alllink, oldest first; both atomic. Walked between allg_hold and _release, by sysmon
+ * without. */
+extern struct g *allg;
+bool allg_hold(void); /* false: not to be had; the walk may then end early */
+void allg_release(bool held);
+void gs_free(void);                            /* all of them, at shutdown */
+void gfree_retire_locked(struct p *pp, int n); /* that many go from a P where others find them */
+/* sysmon: at most n dead Gs of a class end for good, their slots go back. Returns how many. */
+uint32_t gs_bury(uint32_t class, uint32_t n);
 struct g *gbegin(struct m *mp, struct g *embryo, bool may_map); /* NULL: no stack for it now */
 static always_inline bool is_embryo(const struct g *gp)
 {
@@ -224,6 +239,8 @@ struct p *pidleget_locked(void);
 bool stoplockedm(struct m *mp); /* false: leave */
 bool startlockedm(struct m *mp, struct g *gp);
 bool gcstopm(struct m *mp);
+void stopp_locked(struct m *mp); /* its P, for a stop of the world */
+bool m_spare(void);              /* an M is idle; else one is made. sysmon */
 
 /* ---- syscall.c ---- */
 const char *incall_text(const struct m *mp); /* which public call it is that binds the goroutine */
@@ -237,12 +254,33 @@ void ps_free(void);
 void preempt_all(void);
 void maxprocs_follow(int n);
 
+/* ---- preempt.c ---- */
+void preempt_init(bool handlers);
+void preempt_fini(void);
+/* mp has not answered a request to preempt: takes its P by a signal, if it still runs what it ran when
+ * its P's schedtick was `tick`. sysmon */
+void preempt_by_signal(struct m *mp, uint32_t tick);
+void preempt_all_by_signal(void); /* the same for a stop of the world, of all that run */
+
 /* ---- sysmon.c ---- */
 int sysmon_start(void);
 void sysmon_pause(void); /* returns when it does nothing any more */
 void sysmon_resume(void);
 void sysmon_stop(void); /* paused or not */
 void sysmon_wake(void);
+
+/* ---- scavenge.c ---- */
+struct scavenger {
+    int64_t last;                   /* when the last round began */
+    uint32_t excess[STACK_CLASSES]; /* dead Gs that are of no use */
+    bool slots;                     /* some slots' memory is to go back */
+};
+/* Takes from a P what it kept and did not use since the last time: by its owner, or, while it is idle, by
+ * sysmon. */
+void p_scavenge_locked(struct p *pp);
+/* sysmon: gives memory back that is of no use, a little each time: true if there is more to do at once. */
+bool scavenge(struct scavenger *s, int64_t now);
+extern int64_t scavenge_round_ns; /* const but for tests */
 
 /* ---- dst.c ---- */
 struct g *dst_find(struct m *mp);

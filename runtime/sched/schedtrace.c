@@ -1,5 +1,5 @@
 /* What LOAMDEBUG=schedtrace, scheddetail and schedstates print, in Go's forms, and the figures of
- * loam_read_sched_stats. */
+ * loam_read_sched_stats and loam_read_stack_stats. */
 #include "sched/sched_int.h"
 
 #include "base/print.h"
@@ -179,6 +179,7 @@ static void read_stats(struct loam_sched_stats *out)
     s.handoffs = load_relaxed(&sched.handoffs);
     s.unannounced_sleeps = load_relaxed(&sched.unannounced);
     s.stw = load_relaxed(&sched.stws);
+    s.held = (int)load_relaxed(&sched.held);
     s.gomaxprocs = load_relaxed(&gomaxprocs);
     for (int i = 0, n = ps_len(); i < n; i++) {
         s.schedules += load_relaxed(&allp[i]->schedules);
@@ -187,11 +188,12 @@ static void read_stats(struct loam_sched_stats *out)
     for (struct m *mp = load_acquire(&allm); mp != NULL; mp = mp->alllink) {
         s.direct_switches += load_relaxed(&mp->direct);
         s.steals += load_relaxed(&mp->steals);
+        s.preemptions += load_relaxed(&mp->holds);
     }
     lock(&sched.lock);
     s.threads = sched.mcount + (sched.sysmon_handle != 0);
     unlock(&sched.lock);
-    s.stacks_mapped = stack_mapped();
+    s.stacks_mapped = slots_mapped() + stackalloc_mapped();
     *out = s;
 }
 
@@ -201,4 +203,37 @@ void loam_read_sched_stats(struct loam_sched_stats *out)
     if (visit_begin())
         read_stats(out);
     visit_end();
+}
+
+static void read_stack_stats(struct loam_stack_class *out, size_t n)
+{
+    struct stackalloc_stats all[STACKALLOC_CLASSES];
+    stackalloc_read_stats(all);
+    for (int i = 0, len = ps_len(); i < len; i++)
+        stackcache_add_stats(&allp[i]->stackcache, all);
+    for (size_t i = 0; i < n && i < STACKALLOC_CLASSES; i++) {
+        const struct stackalloc_stats *s = &all[i];
+        out[i] = (struct loam_stack_class){
+            .size = (size_t)STACKALLOC_MIN << i,
+            /* a cache may have got some since the pools were looked at */
+            .in_use = s->out > s->cached ? s->out - s->cached : 0,
+            .cached = s->cached,
+            .pooled = s->pooled,
+            .spans = s->spans,
+            .system_bytes = s->system_bytes,
+            .returned_bytes = s->returned_bytes,
+            .refills = s->refills,
+            .releases = s->releases,
+        };
+    }
+}
+
+size_t loam_read_stack_stats(struct loam_stack_class *out, size_t n)
+{
+    for (size_t i = 0; i < n && i < STACKALLOC_CLASSES; i++)
+        out[i] = (struct loam_stack_class){.size = (size_t)STACKALLOC_MIN << i};
+    if (visit_begin())
+        read_stack_stats(out, n);
+    visit_end();
+    return STACKALLOC_CLASSES;
 }

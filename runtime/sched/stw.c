@@ -5,6 +5,9 @@
  * stopwait counts those that are left, under sched.lock; the last one sets stopnote. One stop at a
  * time (stw_busy). The stopper's own P, if it has one, counts as stopped but stays with its M.
  *
+ * Who has not come after a millisecond gets a signal, which takes its P (preempt.c). Not for the end of
+ * the runtime: what is held so cannot be abandoned, and counts as running.
+ *
  * It may be called on a goroutine, on a foreign thread and on sysmon's. */
 #include "sched/sched_int.h"
 
@@ -18,6 +21,8 @@
 
 struct p *allp[MAX_PROCS];
 int ps_made;
+
+enum { SIGNAL_AFTER_NS = 1000000 };
 
 void preempt_all(void)
 {
@@ -71,11 +76,15 @@ static bool stop(enum stw_kind kind, int64_t timeout_ns)
     unlock(&sched.lock);
     if (debug.dst_on)
         poll_break(); /* its one thread may sleep with its P */
-    int64_t deadline = os_deadline(timeout_ns);
+    int64_t deadline = os_deadline(timeout_ns), asked = os_nanotime();
     while (wait && !notetsleep(&sched.stopnote, 100000)) {
         if (os_nanotime() >= deadline)
             return false;
         preempt_all(); /* an M that took a P since has missed the first call */
+        if (kind != STW_SHUTDOWN && os_nanotime() - asked >= SIGNAL_AFTER_NS) {
+            asked = os_nanotime();
+            preempt_all_by_signal();
+        }
     }
     add_relaxed(&sched.stws, 1); /* a statistic */
     return true;
@@ -174,7 +183,7 @@ bool stop_for_shutdown(int64_t timeout_ns)
         int64_t left = timeout_ns < 0 ? -1 : deadline - os_nanotime();
         if (timeout_ns >= 0 && left < 0)
             left = 0; /* below 0 is for ever */
-        if (stop(STW_SHUTDOWN, left) && calls_drained())
+        if (stop(STW_SHUTDOWN, left) && calls_drained() && load_seqcst(&sched.held) == 0)
             return true;
         start();
         left = deadline - os_nanotime();
@@ -208,13 +217,7 @@ static void p_retire(struct p *pp)
 {
     lock(&sched.lock);
     runqdrain_locked(pp);
-    while (pp->gfree != NULL) {
-        struct g *gp = pp->gfree;
-        pp->gfree = gp->schedlink;
-        gp->schedlink = sched.gfree;
-        store_relaxed(&sched.gfree, gp);
-    }
-    pp->gfree_n = 0;
+    gfree_retire_locked(pp, pp->gfree_n);
     while (pp->embryos != NULL) {
         struct g *embryo = pp->embryos;
         pp->embryos = embryo->schedlink;
@@ -223,6 +226,7 @@ static void p_retire(struct p *pp)
     }
     pp->embryos_n = pp->embryos_pending = 0;
     unlock(&sched.lock);
+    stackcache_clear(&pp->stackcache);
     timers_fini_p(pp, allp[0]);
     caspstatus(pp, P_gcstop, P_dead);
 }

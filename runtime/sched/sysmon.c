@@ -4,10 +4,12 @@
  *  - retakes Ps from blocking calls that last longer than one of its rounds, if there is work for
  *    them (immediately otherwise not: the call mostly returns soon and finds its P);
  *  - asks goroutines that run for longer than their slice into the scheduler: 10 ms, or 1 ms while
- *    another waits on the same P. The request is a flag that runtime calls look at;
+ *    another waits on the same P. The request is a flag that runtime calls look at; who does not look
+ *    while another waits gets a signal (preempt.c);
  *  - starts a thread for timers that are due while all Ps run something long;
  *  - counts threads that sleep in the kernel with a P without having said so;
  *  - follows CPU affinity and the cgroup's quota, once a second;
+ *  - gives memory back that nobody uses (scavenge.c);
  *  - prints schedtrace.
  * While every P is idle it sleeps until one is taken off the idle list.
  *
@@ -24,9 +26,10 @@
 
 enum {
     SLEEP_MIN_US = 20,
-    SLEEP_MAX_US = 1000,         /* Go: 10 ms; but see wakep_soft in proc.c, and the 1 ms slice */
-    SLICE_NS = 10000000,         /* as in Go */
-    SLICE_CONTENDED_NS = 1000000 /* with someone waiting */
+    SLEEP_MAX_US = 1000,          /* Go: 10 ms; but see wakep_soft in proc.c, and the 1 ms slice */
+    SLICE_NS = 10000000,          /* as in Go */
+    SLICE_CONTENDED_NS = 1000000, /* with someone waiting */
+    ASK_AGAIN_NS = 500000         /* a signal costs its receiver 4 us */
 };
 
 void sysmon_wake(void)
@@ -40,7 +43,8 @@ static void sleep_while_idle(void)
 {
     lock(&sched.lock);
     bool idle = (load_relaxed(&sched.gcwaiting) ||
-                 load_relaxed(&sched.npidle) == (uint32_t)load_relaxed(&gomaxprocs)) &&
+                 (load_relaxed(&sched.npidle) == (uint32_t)load_relaxed(&gomaxprocs) &&
+                  sched.runqsize == 0)) && /* else a P was left for us to see: preempt.c */
                 load_relaxed(&sched.sysmon_want) == SYSMON_RUN; /* set under the lock: not missed */
     if (idle) {
         noteclear(&sched.sysmonnote);
@@ -71,13 +75,22 @@ static void look_at_running(struct p *pp, int64_t now)
         return;
     }
     int64_t ran = now - pp->seen.schedwhen;
-    bool contended = !runqempty(pp) || load_relaxed(&sched.runqsize) > 0;
+    int64_t timer = load_relaxed(&pp->timers_when);
+    bool contended =
+        !runqempty(pp) || load_relaxed(&sched.runqsize) > 0 || (timer != 0 && timer <= now);
     if (ran < (contended ? SLICE_CONTENDED_NS : SLICE_NS))
         return;
     struct m *mp = load_relaxed(&pp->m);
     if (mp == NULL)
         return;
-    or_relaxed(&mp->preempt, PREEMPT_SLICE);
+    /* A goroutine that did not see the request calls nothing of the runtime, or sleeps in the kernel. If
+     * somebody wants its P, that is taken by a signal. */
+    if (!(load_relaxed(&mp->preempt) & PREEMPT_SLICE)) {
+        or_relaxed(&mp->preempt, PREEMPT_SLICE);
+    } else if (contended && now - pp->seen.askwhen >= ASK_AGAIN_NS) {
+        pp->seen.askwhen = now;
+        preempt_by_signal(mp, tick);
+    }
     /* once a slice: a look at /proc costs 20 us */
     if (ran >= SLICE_NS && now - pp->seen.lookwhen >= SLICE_NS && !pp->seen.asleep &&
         load_relaxed(&mp->curg) != NULL && !load_relaxed(&mp->sig_caught)) {
@@ -175,6 +188,8 @@ static void sysmon(void *arg)
     sched.sysmon_tid = os_gettid();
     unsigned us = SLEEP_MIN_US, idle_rounds = 0;
     int64_t last_trace = 0, last_follow = os_nanotime();
+    struct scavenger scavenger = {.last = last_follow};
+    bool scavenging = false;
     while (load_relaxed(&sched.sysmon_want) == SYSMON_RUN || paused()) {
         if (idle_rounds == 0)
             us = SLEEP_MIN_US;
@@ -185,7 +200,7 @@ static void sysmon(void *arg)
         os_usleep(us);
         int64_t now = os_nanotime();
         store_relaxed(&sched.coarse_now, now);
-        if (debug.schedtrace <= 0 &&
+        if (debug.schedtrace <= 0 && !scavenging &&
             (load_relaxed(&sched.gcwaiting) ||
              load_relaxed(&sched.npidle) == (uint32_t)load_relaxed(&gomaxprocs))) {
             sleep_while_idle();
@@ -202,6 +217,9 @@ static void sysmon(void *arg)
             else
                 idle_rounds++;
             look_at_timers(now);
+            scavenging = scavenge(&scavenger, now);
+            if (scavenging)
+                idle_rounds = 0;
             if (!load_relaxed(&sched.maxprocs_fixed) && now - last_follow > 1000000000) {
                 last_follow = now;
                 int n = os_cpu_count();

@@ -282,7 +282,7 @@ static void print_header(struct printer *p, const struct g *gp, uint32_t status,
     struct p *pp = mp != NULL ? load_relaxed(&mp->p) : NULL;
     if (status == G_running && gp != getg() && pp != NULL && pp->seen.asleep)
         pr(p, ", asleep in the kernel");
-    if (gp->lockedm != NULL)
+    if (gp->locked != 0)
         pr(p, ", locked to thread");
     pr(p, "]");
     if (halted || gp == getg()) /* they may come and go otherwise */
@@ -354,7 +354,11 @@ static void print_other(struct printer *p, const struct g *gp, bool halted)
     struct m *mp = load_relaxed(&gp->m);
     struct from at;
     /* acquire: the registers are there. It may have been caught in the middle of a switch. */
-    if (mp != NULL && load_acquire(&mp->sig_caught) && signal_at(gp, mp, &at)) {
+    /* One held in preempt.c's handler has no M, but its registers are there as well. */
+    struct m *holder = status == G_runnable ? load_relaxed(&gp->lockedm) : NULL;
+    bool held = holder != NULL && load_acquire(&holder->held);
+    bool caught = mp != NULL && load_acquire(&mp->sig_caught);
+    if ((held && signal_at(gp, holder, &at)) || (caught && signal_at(gp, mp, &at))) {
         (void)print_stack(p, gp, &at);
     } else if (status == G_waiting || status == G_runnable) {
         enum shown shown = SHOWN_NOTHING;
@@ -383,11 +387,13 @@ static void print_embryo(const struct g *embryo, void *p)
 
 static void dump_goroutines(struct printer *p, const struct g *first, bool halted)
 {
+    bool held = allg_hold();
     /* The main goroutine goes first, as in Go: it is the one that people look for. */
     for (int round = 0; round < 2; round++)
         for (struct g *gp = load_acquire(&allg); gp != NULL; gp = load_acquire(&gp->alllink))
             if (gp != first && (gp->goid == MAIN_GOID) == (round == 0))
                 print_other(p, gp, halted);
+    allg_release(held);
     each_embryo(print_embryo, p);
 }
 
@@ -484,7 +490,8 @@ static bool halt_threads(int self)
     for (int tries = 0; tries < 2000; tries++) {
         bool all = true;
         for (struct m *mp = load_acquire(&allm); mp != NULL; mp = mp->alllink)
-            if (mp->tid != self && load_acquire(&mp->alive) && !load_relaxed(&mp->sig_caught))
+            if (mp->tid != self && load_acquire(&mp->alive) && !load_relaxed(&mp->sig_caught) &&
+                !load_relaxed(&mp->held)) /* blocks all signals; runs no more */
                 all = false;
         if (all)
             return true;

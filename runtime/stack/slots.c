@@ -27,11 +27,22 @@ enum { CLASSES = STACK_CLASSES, SLAB_SLOTS = 256 };
 _Static_assert(STACK_SLACK < STACK_GUARD, "no call of the library steps over a guard");
 _Static_assert(STACK_SLACK < STACK_DEFAULT / 2, "the smallest stack is mostly the program's");
 
+typedef uint64_t slot_set[SLAB_SLOTS / 64];
+
+/* stack_lock, but for what is const. */
 struct slab {
     struct slab *next;
     char *base;
     size_t bytes;
-    bool guarded; /* each slot has its guard already */
+    bool guarded;    /* const: each slot has its guard already */
+    uint32_t number; /* const; see struct stack */
+    int class;       /* const */
+    uint32_t slots;  /* const */
+    uint32_t nback;
+    slot_set back;  /* slots that came back, for whoever wants one */
+    slot_set dirty; /* of these: may have memory */
+    slot_set bare;  /* of these: without a guard, since the whole slab was given back */
+    struct slab *next_back, *next_dirty; /* slabs with such slots; themselves: not on the list */
 };
 
 static struct {
@@ -39,18 +50,25 @@ static struct {
     char *fresh; /* the next slot of the newest slab that was never handed out */
     uint32_t fresh_left;
     uint32_t fresh_color;
-} classes[CLASSES]; /* stack_lock */
+    struct slab *back;           /* slabs with slots that came back; some may have none any more */
+} classes[CLASSES];              /* stack_lock */
+static struct slab *dirty_slabs; /* stack_lock */
 static struct mutex stack_lock = MUTEX_INIT(stack);
 static bool no_markers; /* stack_lock: the kernel refused one */
 static uint64_t mapped; /* stack_lock */
-static uint64_t slots;  /* stack_lock: ever handed out */
+static uint64_t slots;  /* stack_lock: handed out */
+
+/* Slabs lie in pages, to be found by number, from 1 on; small, for they stay when the stacks have gone. */
+enum { PAGE_BYTES = 16 << 10, PAGE_SLABS = PAGE_BYTES / sizeof(struct slab), PAGES = 2048 };
+static struct slab *slab_pages[PAGES]; /* stack_lock */
+static uint32_t nslabs; /* stack_lock: how many, the first, which is none, with them */
 
 static size_t class_size(int c)
 {
     return (size_t)STACK_SLOT << c;
 }
 
-int stack_class(size_t size)
+int slot_class(size_t size)
 {
     if (size > STACK_MAX)
         return -1;
@@ -67,22 +85,45 @@ static char *map_slots(size_t size, uint32_t n, bool guarded)
     return os_mem_map_small_pages(size * n, STACK_SLOT, "loam stacks");
 }
 
+static struct slab *slab_at(uint32_t number)
+{
+    return &slab_pages[number / PAGE_SLABS][number % PAGE_SLABS];
+}
+
+/* The next one, which counts once it has slots; NULL: no memory. */
+static struct slab *next_slab(void)
+{
+    uint32_t number = nslabs > 0 ? nslabs : 1, page = number / PAGE_SLABS;
+    if (page >= PAGES)
+        return NULL;
+    if (slab_pages[page] == NULL)
+        slab_pages[page] = os_mem_map(PAGE_BYTES, "loam stack slabs");
+    return slab_pages[page] != NULL ? slab_at(number) : NULL;
+}
+
 static bool grow_slab(int c)
 {
     size_t size = class_size(c);
     bool guarded = no_markers || debug.stackguard != 0;
-    struct slab *s = os_mem_map(sizeof *s, "loam stack slab");
+    struct slab *s = next_slab();
     char *base = NULL;
     uint32_t n = c == 0 ? SLAB_SLOTS : c < 4 ? 16u >> c : 1;
     if (s != NULL) /* where addresses are scarce, fewer at a time */
         while ((base = map_slots(size, n, guarded)) == NULL && n > 1)
             n /= 2;
-    if (base == NULL) {
-        os_mem_unmap(s, sizeof *s);
+    if (base == NULL)
         return false;
-    }
-    *s = (struct slab){
-        .next = classes[c].slabs, .base = base, .bytes = size * n, .guarded = guarded};
+    uint32_t number = nslabs > 0 ? nslabs : 1;
+    nslabs = number + 1;
+    *s = (struct slab){.next = classes[c].slabs,
+                       .base = base,
+                       .bytes = size * n,
+                       .number = number,
+                       .class = c,
+                       .slots = n,
+                       .guarded = guarded,
+                       .next_back = s,
+                       .next_dirty = s};
     classes[c].slabs = s;
     classes[c].fresh = base;
     classes[c].fresh_left = n;
@@ -118,28 +159,160 @@ static int no_slot(int c)
                       by_maps ? "; each is a map of its own, as always before Linux 6.13" : "");
 }
 
-int stackalloc(size_t size, struct stack *out)
+/* ---- Slots that came back ---------------------------------------------------------------------- */
+
+static bool has(const slot_set set, uint32_t i)
 {
-    int c = stack_class(size);
+    return (set[i / 64] >> (i % 64) & 1) != 0;
+}
+
+static void include(slot_set set, uint32_t i)
+{
+    set[i / 64] |= UINT64_C(1) << (i % 64);
+}
+
+static void exclude(slot_set set, uint32_t i)
+{
+    set[i / 64] &= ~(UINT64_C(1) << (i % 64));
+}
+
+static void put_back(struct slab *s, uint32_t i)
+{
+    include(s->back, i);
+    s->nback++;
+    if (s->next_back == s) {
+        s->next_back = classes[s->class].back;
+        classes[s->class].back = s;
+    }
+}
+
+/* Takes one that came back. 0 and out->lo == 0: there is none. */
+static int take_back(int c, struct stack *out)
+{
+    out->lo = 0;
+    for (struct slab *s; (s = classes[c].back) != NULL; s->next_back = s) {
+        for (uint32_t i = 0; s->nback > 0 && i < s->slots; i++) {
+            if (!has(s->back, i))
+                continue;
+            uintptr_t slot = (uintptr_t)s->base + i * class_size(c);
+            if (has(s->bare, i)) {
+                int err = os_mem_guard((void *)slot, STACK_GUARD);
+                if (err != 0)
+                    return err;
+                exclude(s->bare, i);
+            }
+            exclude(s->back, i);
+            exclude(s->dirty, i);
+            s->nback--;
+            slots++;
+            *out = (struct stack){.lo = slot + STACK_GUARD,
+                                  .hi = slot + class_size(c),
+                                  .size_class = (uint16_t)c,
+                                  .color = (uint16_t)i,
+                                  .slab = s->number};
+            return 0;
+        }
+        classes[c].back = s->next_back;
+    }
+    return 0;
+}
+
+void slot_free(struct stack st)
+{
+    lock(&stack_lock);
+    struct slab *s = slab_at(st.slab);
+    uint32_t i = (uint32_t)((st.lo - (uintptr_t)s->base) / class_size(s->class));
+    if (s->class != st.size_class || i >= s->slots || has(s->back, i))
+        throwf("slot_free: %p is no slot that is in use", (void *)st.lo);
+    put_back(s, i);
+    include(s->dirty, i);
+    if (s->next_dirty == s) {
+        s->next_dirty = dirty_slabs;
+        dirty_slabs = s;
+    }
+    slots--;
+    unlock(&stack_lock);
+}
+
+/* Those slots of s are taken: nobody else looks at them. True: their guards are gone too. */
+static bool give_back(struct slab *s, const slot_set which, uint32_t n)
+{
+    if (n == s->slots && !s->guarded && os_mem_renew(s->base, s->bytes, "loam stacks"))
+        return true;
+    size_t size = class_size(s->class);
+    for (uint32_t i = 0; i < s->slots; i++) {
+        uint32_t first = i;
+        while (i < s->slots && has(which, i))
+            i++;
+        if (i > first) /* guards stay */
+            os_mem_give_back(s->base + first * size, (i - first) * size);
+    }
+    return false;
+}
+
+bool slots_give_back(void)
+{
+    slot_set which = {0};
+    uint32_t n = 0;
+    lock(&stack_lock);
+    struct slab *s = dirty_slabs;
+    if (s == NULL) {
+        unlock(&stack_lock);
+        return false;
+    }
+    dirty_slabs = s->next_dirty;
+    s->next_dirty = s;
+    for (uint32_t i = 0; i < s->slots; i++)
+        if (has(s->dirty, i)) {
+            exclude(s->dirty, i);
+            exclude(s->back, i);
+            include(which, i);
+            s->nback--;
+            n++;
+        }
+    unlock(&stack_lock);
+    bool bare = give_back(s, which, n);
+    lock(&stack_lock);
+    for (uint32_t i = 0; i < s->slots; i++)
+        if (has(which, i)) {
+            put_back(s, i);
+            if (bare)
+                include(s->bare, i);
+        }
+    bool more = dirty_slabs != NULL;
+    unlock(&stack_lock);
+    return more;
+}
+
+/* ---- Handing out --------------------------------------------------------------------------------- */
+
+int slot_alloc(size_t size, struct stack *out)
+{
+    int c = slot_class(size);
     if (c < 0)
         return error_note(-EINVAL, "a stack of %zu bytes is above the limit of 1 GB", size);
-    int err = 0;
     lock(&stack_lock);
-    char *slot = take_slot(c);
-    if (slot == NULL) {
-        err = no_slot(c);
-    } else {
-        *out = (struct stack){.lo = (uintptr_t)slot + STACK_GUARD,
-                              .hi = (uintptr_t)slot + class_size(c),
-                              .size_class = (uint32_t)c,
-                              .color = classes[c].fresh_color++};
-        slots++;
+    int err = take_back(c, out);
+    if (err != 0) {
+        err = error_note(-ENOMEM, "cannot guard a stack again: %s", strerror(-err));
+    } else if (out->lo == 0) { /* none came back */
+        char *slot = take_slot(c);
+        if (slot == NULL) {
+            err = no_slot(c);
+        } else {
+            *out = (struct stack){.lo = (uintptr_t)slot + STACK_GUARD,
+                                  .hi = (uintptr_t)slot + class_size(c),
+                                  .size_class = (uint16_t)c,
+                                  .color = (uint16_t)classes[c].fresh_color++,
+                                  .slab = classes[c].slabs->number};
+            slots++;
+        }
     }
     unlock(&stack_lock);
     return err;
 }
 
-uint64_t stack_mapped(void)
+uint64_t slots_mapped(void)
 {
     lock(&stack_lock);
     uint64_t bytes = mapped;
@@ -147,17 +320,22 @@ uint64_t stack_mapped(void)
     return bytes;
 }
 
-void stack_fini(void)
+void slots_fini(void)
 {
     for (int c = 0; c < CLASSES; c++) {
         for (struct slab *s = classes[c].slabs, *next; s != NULL; s = next) {
             next = s->next;
             os_mem_unmap(s->base, s->bytes);
-            os_mem_unmap(s, sizeof *s);
         }
     }
     memset(classes, 0, sizeof classes);
     no_markers = false;
+    for (int i = 0; i < PAGES; i++) {
+        os_mem_unmap(slab_pages[i], PAGE_BYTES);
+        slab_pages[i] = NULL;
+    }
+    nslabs = 0;
+    dirty_slabs = NULL;
     mapped = 0;
     slots = 0;
 }

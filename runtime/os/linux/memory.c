@@ -3,6 +3,8 @@
  * (os_mem_map_slots). */
 #include "os/os.h"
 
+#include "arch/arch.h"
+
 #include <errno.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
@@ -31,6 +33,7 @@ static long sys_mmap(void *at, size_t size, int prot, int flags, int fd)
 
 static void *map(size_t size, int prot, const char *name)
 {
+    struct thread *t = libc_enter();
     int saved = errno;
     long at = sys_mmap(NULL, size, prot, MAP_OURS | MAP_ANONYMOUS, -1);
     void *p = NULL;
@@ -40,6 +43,7 @@ static void *map(size_t size, int prot, const char *name)
         (void)prctl(PR_SET_VMA, PR_SET_VMA_ANON_NAME, p, size, name);
     }
     errno = saved;
+    libc_leave(t);
     return p;
 }
 
@@ -50,30 +54,35 @@ void *os_mem_map(size_t size, const char *name)
 
 void os_mem_unmap(void *p, size_t size)
 {
+    struct thread *t = libc_enter();
     int saved = errno;
     /* Whole pages, as the kernel does: TSan forgets what was written to them, and of the last one
      * only so. */
     if (p != NULL)
         (void)munmap(p, align_up(size, (size_t)getpagesize()));
     errno = saved;
+    libc_leave(t);
 }
 
 static void *map_aligned(size_t size, size_t align, int prot, const char *name)
 {
-    int saved = errno;
     char *p = map(size + align, prot, name);
     if (p == NULL)
         return NULL;
+    struct thread *t = libc_enter();
+    int saved = errno;
     char *aligned = (char *)align_up((uintptr_t)p, align);
     if (aligned > p)
         (void)munmap(p, (size_t)(aligned - p));
     (void)munmap(aligned + size, (size_t)(p + align - aligned));
     errno = saved;
+    libc_leave(t);
     return aligned;
 }
 
 void *os_mem_map_small_pages(size_t size, size_t align, const char *name)
 {
+    struct thread *t = libc_enter();
     int saved = errno;
     void *p = map_aligned(size, align, PROT_READ | PROT_WRITE, name);
     /* A huge page would commit 2 MB for the 4 KB that a goroutine touches. EINVAL: the kernel has
@@ -81,15 +90,18 @@ void *os_mem_map_small_pages(size_t size, size_t align, const char *name)
     if (p != NULL)
         (void)madvise(p, size, MADV_NOHUGEPAGE);
     errno = saved;
+    libc_leave(t);
     return p;
 }
 
 int os_mem_guard(void *p, size_t size)
 {
+    struct thread *t = libc_enter();
     int saved = errno;
     /* Markers in the page table: they split no map, so there is no limit on their number. */
     int err = madvise(p, size, MADV_GUARD_INSTALL) != 0 ? -errno : 0;
     errno = saved;
+    libc_leave(t);
     return err;
 }
 
@@ -121,6 +133,7 @@ static int empty_file(size_t size, const char *name)
 
 void *os_mem_map_slots(size_t size, size_t n, size_t guard, size_t align, const char *name)
 {
+    struct thread *t = libc_enter();
     int saved = errno;
     char *base = map_aligned(size * n, align, PROT_NONE, name);
     int fd = base != NULL ? empty_file(size - guard, name) : -1;
@@ -140,16 +153,68 @@ void *os_mem_map_slots(size_t size, size_t n, size_t guard, size_t align, const 
         base = NULL;
     }
     errno = saved;
+    libc_leave(t);
     return base;
 }
 
 void *os_mem_map_wiped_on_fork(size_t size)
 {
+    struct thread *t = libc_enter();
     int saved = errno;
     void *p = map(size, PROT_READ | PROT_WRITE, "loam fork guard");
     if (p != NULL && madvise(p, size, MADV_WIPEONFORK) != 0) {
         /* before Linux 4.14: a forked child is then not told apart */
     }
     errno = saved;
+    libc_leave(t);
     return p;
+}
+
+void *os_mem_map_huge_pages(size_t size, size_t align, const char *name)
+{
+    struct thread *t = libc_enter();
+    int saved = errno;
+    /* the kernel mostly puts it right below the one before */
+    char *p = os_mem_map(size, name);
+    if (p != NULL && ((uintptr_t)p & (align - 1)) != 0) {
+        (void)munmap(p, size);
+        p = os_mem_map(size + align, name);
+        if (p != NULL) {
+            char *aligned = (char *)align_up((uintptr_t)p, align);
+            if (aligned > p)
+                (void)munmap(p, (size_t)(aligned - p));
+            if (p + align > aligned)
+                (void)munmap(aligned + size, (size_t)(p + align - aligned));
+            p = aligned;
+        }
+    }
+    if (p != NULL)
+        (void)madvise(p, size, MADV_HUGEPAGE); /* EINVAL: the kernel has no huge pages */
+    errno = saved;
+    libc_leave(t);
+    return p;
+}
+
+void os_mem_give_back(void *p, size_t size)
+{
+    struct thread *t = libc_enter();
+    int saved = errno;
+    (void)madvise(p, size, MADV_DONTNEED); /* EINVAL: the program has locked its memory */
+    errno = saved;
+    libc_leave(t);
+}
+
+bool os_mem_renew(void *p, size_t size, const char *name)
+{
+    struct thread *t = libc_enter();
+    int saved = errno;
+    bool ok =
+        sys_mmap(p, size, PROT_READ | PROT_WRITE, MAP_OURS | MAP_ANONYMOUS | MAP_FIXED, -1) != -1;
+    if (ok) {
+        (void)prctl(PR_SET_VMA, PR_SET_VMA_ANON_NAME, p, size, name);
+        (void)madvise(p, size, MADV_NOHUGEPAGE);
+    }
+    errno = saved;
+    libc_leave(t);
+    return ok;
 }

@@ -1,9 +1,12 @@
 /* Signal handlers and alternate stacks. */
 #include "os/os.h"
 
+#include "base/atomic.h"
+
 #include <errno.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <ucontext.h>
 
 enum { ALTSTACK_SIZE = 64 << 10 };
 
@@ -110,6 +113,82 @@ void os_signal_forward(int sig, siginfo_t *info, void *ucontext, const struct si
             (void)os_tgkill(os_gettid(), sig);
     }
     errno = saved;
+}
+
+/* ---- A signal shared with the program ---------------------------------------------------------- */
+
+static struct sigaction theirs; /* keeping */
+static uint32_t keeping;        /* atomic: somebody changes the disposition */
+/* Of `theirs` what the handler needs, at most one not NULL. A handler that runs while the program changes
+ * its own calls the one before or the one after. */
+static os_handler *their_action;   /* atomic */
+static void (*their_handler)(int); /* atomic */
+
+static void remember(const struct sigaction *former)
+{
+    theirs = *former;
+    bool full = former->sa_flags & SA_SIGINFO;
+    bool plain = !full && is_function(former);
+    store_release(&their_action, full ? former->sa_sigaction : NULL);
+    store_release(&their_handler, plain ? former->sa_handler : NULL);
+}
+
+int os_signal_share(int sig, os_handler *fn)
+{
+    int saved = errno;
+    struct sigaction former, ours;
+    memset(&ours, 0, sizeof ours);
+    ours.sa_sigaction = fn;
+    sigfillset(&ours.sa_mask);
+    ours.sa_flags = SA_SIGINFO | SA_ONSTACK | SA_RESTART;
+    int err = sigaction(sig, NULL, &former) != 0 ? -errno : 0;
+    if (err == 0 && !same_function(&former, fn)) {
+        remember(&former); /* first: ours may be called at once */
+        err = sigaction(sig, &ours, &former) != 0 ? -errno : 0;
+        if (err == 0 && !same_function(&former, fn))
+            remember(&former);
+    }
+    errno = saved;
+    return err;
+}
+
+void os_signal_keep(int sig, os_handler *fn)
+{
+    int saved = errno;
+    struct sigaction now;
+    if (sigaction(sig, NULL, &now) == 0 && !same_function(&now, fn) &&
+        xchg_acquire(&keeping, 1) == 0) { /* acquire, release: one after the other */
+        (void)os_signal_share(sig, fn);
+        store_release(&keeping, 0);
+    }
+    errno = saved;
+}
+
+void os_signal_unshare(int sig, os_handler *fn)
+{
+    int saved = errno;
+    struct sigaction now;
+    if (sigaction(sig, NULL, &now) == 0 && same_function(&now, fn))
+        (void)sigaction(sig, &theirs, NULL);
+    errno = saved;
+}
+
+void os_signal_pass_on(int sig, siginfo_t *info, void *ucontext)
+{
+    /* A handler that the program installed later may call the one that it found, which is ours: the
+     * same signal would go round for ever. The kernel uses uc_link for nothing, it is NULL at first. */
+    static ucontext_t passed_on;
+    ucontext_t *uc = ucontext;
+    if (uc->uc_link == &passed_on)
+        return;
+    uc->uc_link = &passed_on;
+    os_handler *action = load_acquire(&their_action);
+    void (*handler)(int) = load_acquire(&their_handler);
+    if (action != NULL)
+        action(sig, info, ucontext);
+    else if (handler != NULL)
+        handler(sig);
+    uc->uc_link = NULL;
 }
 
 /* ---- Alternate stacks ------------------------------------------------------------------------------ */

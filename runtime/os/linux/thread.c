@@ -1,11 +1,13 @@
 /* Threads, CPUs and what /proc and cgroups say of them. */
 #include "os/os.h"
 
+#include "arch/arch.h"
 #include "base/atomic.h"
 #include "base/print.h"
 
 #include <errno.h>
 #include <fcntl.h>
+#include <link.h>
 #include <pthread.h>
 #include <sched.h>
 #include <stdlib.h>
@@ -39,10 +41,12 @@ static void *thread_main(void *p)
 int os_thread_start(void (*fn)(void *), void *arg, const char *name, size_t stack_size,
                     const sigset_t *mask, uintptr_t *handle)
 {
+    struct thread *t = libc_enter();
     int saved = errno;
     struct start *s = malloc(sizeof *s);
     if (s == NULL) {
         errno = saved;
+        libc_leave(t);
         return -ENOMEM;
     }
     *s = (struct start){.fn = fn, .arg = arg, .handle = handle};
@@ -69,6 +73,7 @@ int os_thread_start(void (*fn)(void *), void *arg, const char *name, size_t stac
     else
         free(s);
     errno = saved;
+    libc_leave(t);
     return -err;
 }
 
@@ -94,9 +99,28 @@ int os_getpid(void)
 
 int os_tgkill(int tid, int sig)
 {
+    struct thread *t = libc_enter();
     int saved = errno;
     int err = syscall(SYS_tgkill, getpid(), tid, sig) != 0 ? -errno : 0;
     errno = saved;
+    libc_leave(t);
+    return err;
+}
+
+int os_tgkill_marked(int tid, int sig, void *mark)
+{
+    struct thread *t = libc_enter();
+    int saved = errno;
+    siginfo_t info;
+    memset(&info, 0, sizeof info);
+    info.si_signo = sig;
+    info.si_code = SI_QUEUE;
+    info.si_pid = getpid();
+    info.si_uid = getuid();
+    info.si_ptr = mark;
+    int err = syscall(SYS_rt_tgsigqueueinfo, info.si_pid, tid, sig, &info) != 0 ? -errno : 0;
+    errno = saved;
+    libc_leave(t);
     return err;
 }
 
@@ -213,6 +237,42 @@ static int cgroup_quota(const char *line, int *cpus)
     print_buf(dir, sizeof dir, "/sys/fs/cgroup/cpu%s", path + 1);
     int err = cgroup1_quota(dir, cpus);
     return err != 0 ? err : cgroup1_quota("/sys/fs/cgroup/cpu", cpus);
+}
+
+struct around {
+    uintptr_t pc, lo, hi;
+};
+
+static int look_around(struct dl_phdr_info *info, size_t size, void *arg)
+{
+    (void)size;
+    struct around *a = arg;
+    for (int i = 0; i < info->dlpi_phnum; i++) {
+        uintptr_t lo = info->dlpi_addr + info->dlpi_phdr[i].p_vaddr;
+        uintptr_t hi = lo + info->dlpi_phdr[i].p_memsz;
+        if (info->dlpi_phdr[i].p_type == PT_LOAD && a->pc >= lo && a->pc < hi) {
+            a->lo = lo;
+            a->hi = hi;
+            return 1;
+        }
+    }
+    return 0;
+}
+
+bool os_code_around(uintptr_t pc, uintptr_t *lo, uintptr_t *hi)
+{
+    struct around a = {.pc = pc};
+    bool found = dl_iterate_phdr(look_around, &a) != 0;
+    *lo = a.lo;
+    *hi = a.hi;
+    return found;
+}
+
+extern void *__tls_get_addr(void *);
+
+uintptr_t os_tls_function(void)
+{
+    return (uintptr_t)__tls_get_addr;
 }
 
 bool os_transient(int err)

@@ -333,8 +333,10 @@ static void waves(void *arg)
         CHECK(s.stacks_mapped <= all);
     }
     int not_dead = 0;
+    bool held = allg_hold();
     for (struct g *gp = load_acquire(&allg); gp != NULL; gp = load_acquire(&gp->alllink))
         not_dead += load_acquire(&gp->status) != G_dead;
+    allg_release(held);
     CHECK_EQ(not_dead, 1);
 }
 
