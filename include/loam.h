@@ -42,9 +42,11 @@
  * overflow", after lines that name the goroutine, the function and line, the size of the stack and what to
  * do. It is found by a handler for SIGSEGV and SIGBUS, which passes every other fault on to the handler
  * that was there when the runtime was started, or lets it end the process as if there was none. A program
- * that installs a handler for them later replaces it. Below each stack lie 64 KB that fault; a function
- * with more than that in its frame (large arrays, alloca) may step over them, unless the compiler is told
- * to touch every page, by -fstack-clash-protection, as `loam build` does.
+ * that installs a handler for them later replaces it.
+ *
+ * The library itself needs up to 8 KB of the stack that it is called on. Below each stack lie 64 KB that
+ * fault; a function with more than that in its frame (large arrays, alloca) may step over them, unless the
+ * compiler is told to touch every page, by -fstack-clash-protection, as `loam build` does.
  *
  * A goroutine that calls nothing of this library for a millisecond while another waits for its
  * processor loses it: by SIGURG, whose handler holds its thread until it has a processor again. It

@@ -171,6 +171,8 @@ class Check:
                 with open(log, "w", encoding="utf-8") as out:
                     out.write(gate["stdout"])
                 self.add("gates", gate["name"], gate["result"] == "OK", log)
+                if gate["name"] == "slack" and gate["result"] == "OK":
+                    print(gate["stdout"].splitlines()[-1], flush=True)
 
     def finish(self, seconds):
         counts = collections.Counter(r.verdict for r in self.results)

@@ -1,7 +1,8 @@
 /* throw and fatal panics; see throw.h.
  *
  * Several threads may throw at once: the first prints and exits, the others wait for that. A throw
- * while throwing (a traceback that faults) exits at once with status 4, as Go does. */
+ * while throwing (a traceback that faults, a stack with no room for it) says so too and exits with
+ * status 4, as Go does; one more says nothing. */
 #include "base/throw.h"
 
 #include "base/atomic.h"
@@ -14,6 +15,10 @@
 #include <unistd.h>
 
 static int dying_tid; /* atomic: the thread that prints, 0: none */
+static struct {
+    const char *prefix, *text; /* not printed yet */
+    bool again;
+} dying = {"", "", false}; /* that thread's */
 static char note[512];
 
 bool throwing(void)
@@ -30,12 +35,18 @@ static _Noreturn void die_here(const char *lines, const char *prefix, const char
 {
     int tid = (int)syscall(SYS_gettid);
     if (!cas_acqrel(&dying_tid, 0, tid)) { /* acqrel: nothing is published but the winner */
-        if (load_relaxed(&dying_tid) == tid)
-            _exit(4); /* the traceback itself broke an invariant */
-        for (;;)
+        while (load_relaxed(&dying_tid) != tid)
             pause();
+        if (!dying.again) {
+            dying.again = true;
+            print_fd(2, "%s%s\n%s%s%s\n", dying.prefix, dying.text, lines, prefix, text);
+        }
+        _exit(4);
     }
+    dying.prefix = prefix;
+    dying.text = text;
     print_fd(2, "%s%s%s\n", lines, prefix, text);
+    dying.prefix = dying.text = "";
     throw_traceback(2);
     /* not exit(): atexit handlers would run on a goroutine of a broken program */
     _exit(2);

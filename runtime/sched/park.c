@@ -9,9 +9,9 @@
  *
  * The hook runs on the successor's stack, on the same thread: on g0, or, when a runnable goroutine is
  * at hand, on that goroutine's stack (a direct switch: no detour over g0, which would cost a second
- * switch). Either way the thread is the one that took the locks which the hook releases. Hooks need
- * at most SWITCH_HOOK_STACK bytes: a new goroutine's stack always has them, a parked one had more in
- * use when it called gopark.
+ * switch). Either way the thread is the one that took the locks which the hook releases. A hook
+ * needs at most STACK_SLACK bytes, with all that lies above it in the runtime (the gate `slack`): a new
+ * goroutine's stack has them, and one that parked had them when it called the runtime.
  *
  * Why the release is enough on weak machines: the hook's unlock is a release after the stores of the
  * context, the waker's lock an acquire, and whoever resumes the goroutine got it from the waker

@@ -229,7 +229,7 @@ void visit_end(void);
 /* ---- Parking and waking (park.c) ----------------------------------------------------------- */
 
 /* Parks the calling goroutine until goready. unlockf(gp, lock) runs once its context is saved, on
- * another stack of the same thread, bounded to SWITCH_HOOK_STACK bytes: only then may others wake
+ * another stack of the same thread, bounded to STACK_SLACK bytes: only then may others wake
  * it. If it returns false the goroutine goes on at once. Returns on any M. */
 void gopark(bool (*unlockf)(struct g *, void *), void *lock, enum waitreason reason);
 

@@ -24,6 +24,8 @@
 #include <string.h>
 
 enum { CLASSES = STACK_CLASSES, SLAB_SLOTS = 256 };
+_Static_assert(STACK_SLACK < STACK_GUARD, "no call of the library steps over a guard");
+_Static_assert(STACK_SLACK < STACK_DEFAULT / 2, "the smallest stack is mostly the program's");
 
 typedef uint64_t slot_set[SLAB_SLOTS / 64];
 
@@ -141,8 +143,8 @@ static char *take_slot(int c)
             classes[c].fresh_left--;
             return slot;
         }
-        no_markers =
-            true; /* once more, with a slab that needs none; the rest of this one is left */
+        /* once more, with a slab that needs none; the rest of this one is left */
+        no_markers = true;
         classes[c].fresh_left = 0;
     }
 }

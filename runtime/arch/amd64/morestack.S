@@ -27,7 +27,7 @@
 #include "base/config.h"
 
 #define GUARD %fs:0x70
-#define TO_GUARD (64 + STACK_SLACK) /* ARCH_SEGMENT_GUARD */
+#define TO_GUARD (64 + SEGMENT_SLACK) /* ARCH_SEGMENT_GUARD */
 #define SEG_NEXT 8
 #define SEG_PREV 16
 #define SEG_HI 24
