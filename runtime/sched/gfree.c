@@ -198,6 +198,8 @@ void allg_add(struct g *gp)
 bool on_goroutine_stack(uintptr_t sp)
 {
     struct g *gp = getg();
+    if (gp != NULL && gp->seg != NULL)
+        return sp < getm()->g0.stack.lo || sp >= getm()->g0.stack.hi;
     return gp != NULL && sp >= gp->stack.lo && sp < gp->stack.hi;
 }
 

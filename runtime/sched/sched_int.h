@@ -44,10 +44,10 @@ struct schedt {
     struct gqueue runq;                    /* the global queue */
     struct gfreelist gfree[STACK_CLASSES]; /* dead Gs, by the class of their stacks */
     struct g *embryos;                     /* unused embryos; a look without the lock is relaxed */
-    struct g *gsmall;     /* dead Gs whose stacks grow, without one; a look without is relaxed */
-    struct segment *bigs; /* big segments that no thread has */
-    int32_t stopwait;     /* Ps that still have to stop */
-    bool needspinning;    /* work was seen, but no P for it: proc.c's head */
+    struct g *gsmall;                      /* dead Gs whose stacks grow; a look is relaxed */
+    struct segment *bigs;                  /* big segments that no thread has */
+    int32_t stopwait;                      /* Ps that still have to stop */
+    bool needspinning;                     /* work was seen, but no P for it: proc.c's head */
     struct m *mdead; /* Ms whose threads ended or are ending: joined when taken again, or at stop */
 
     /* ---- atomic ---- */
