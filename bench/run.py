@@ -82,7 +82,7 @@ def benchmarks(goals):
 
 
 # Rows of ours that are measured on small stacks, by bench_small.
-SMALL = {"recurse_first", "recurse_again", "spawn_100_frames", "hot_split", "parked_create_small", "parked_bytes_small"}
+SMALL = {"recurse_first", "recurse_again", "spawn_100_frames", "hot_split", "parked_create_small", "parked_bytes_small", "parked_wake"}
 
 
 class Programs:

@@ -1,10 +1,9 @@
 /* bench_small: what is measured on small stacks; built by `loam build --stack=small`. */
 #include "bench_loam.h"
 
-#include <stdio.h>
 #include <string.h>
 
-enum { FRAMES = 1000000, GOROUTINES = 1000000 };
+enum { FRAMES = 1000000 };
 
 /* A frame of 100 bytes, with the return address and what the compiler saves. */
 BENCH_OPAQUE static int64_t recurse(int64_t n)
@@ -127,96 +126,15 @@ static struct outcome hot_split(void)
     return (struct outcome){c.most - c.least, c.calls};
 }
 
-/* ---- Parked ------------------------------------------------------------------------------------------- */
-
-static int_chan gate;
-static struct loam_waitgroup parked_wg;
-static int64_t arrived; /* atomic: how many are about to park */
-
-BENCH_OPAQUE static int64_t three(void)
-{
-    return loam_recv(gate) + 1;
-}
-
-BENCH_OPAQUE static int64_t two(void)
-{
-    return three() + 1;
-}
-
-BENCH_OPAQUE static int64_t one(void)
-{
-    return two() + 1;
-}
-
-static void parks(void *arg)
-{
-    (void)arg;
-    __atomic_add_fetch(&arrived, 1, __ATOMIC_RELAXED);
-    if (one() != 3)
-        bench_fail("a closed channel's value");
-    loam_waitgroup_done(&parked_wg);
-}
-
-/* Resident memory and page tables. */
-static double memory(void)
-{
-    char line[200];
-    unsigned long kb, sum = 0;
-    FILE *f = fopen("/proc/self/status", "r");
-    if (f == NULL)
-        bench_fail("/proc/self/status");
-    while (fgets(line, sizeof line, f) != NULL)
-        if (sscanf(line, "VmRSS: %lu", &kb) == 1 || sscanf(line, "VmPTE: %lu", &kb) == 1)
-            sum += kb;
-    fclose(f);
-    return (double)sum * 1024;
-}
-
-static struct outcome park_all(double *bytes)
-{
-    gate = loam_chan_make(int64_t, 0);
-    loam_waitgroup_add(&parked_wg, GOROUTINES);
-    double before = memory();
-    int64_t begin = bench_now();
-    for (int i = 0; i < GOROUTINES; i++) {
-        start(parks, NULL);
-        if (i % 1000 == 999)
-            loam_yield();
-    }
-    while (__atomic_load_n(&arrived, __ATOMIC_RELAXED) < GOROUTINES)
-        loam_yield();
-    double ns = bench_ns_per(begin, GOROUTINES);
-    *bytes = (memory() - before) / GOROUTINES;
-    loam_close(gate);
-    loam_waitgroup_wait(&parked_wg);
-    loam_chan_free(gate);
-    return (struct outcome){ns, GOROUTINES};
-}
-
-static struct outcome parked_create_small(void)
-{
-    double bytes;
-    return park_all(&bytes);
-}
-
-static struct outcome parked_bytes_small(void)
-{
-    double bytes;
-    struct outcome o = park_all(&bytes);
-    return (struct outcome){bytes, o.checksum};
-}
-
 static const struct bench small_benches[] = {
     {"recurse_first", "ns", recurse_first},
     {"recurse_again", "ns", recurse_again},
     {"spawn_100_frames", "ns", spawn_100_frames},
     {"hot_split", "ns", hot_split},
-    {"parked_create_small", "ns", parked_create_small},
-    {"parked_bytes_small", "B", parked_bytes_small},
     {0},
 };
 
-static const struct bench *const tables[] = {small_benches, NULL};
+static const struct bench *const tables[] = {small_benches, stack_benches, NULL};
 
 static int run(int argc, char **argv)
 {

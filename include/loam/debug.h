@@ -31,6 +31,8 @@ struct loam_sched_stats {
     uint64_t handoffs;           /* processors taken from a thread in a blocking call */
     uint64_t unannounced_sleeps; /* times that a thread was seen asleep in the kernel unannounced */
     uint64_t stw;                /* times that the world was stopped */
+    uint64_t preemptions;        /* goroutines that a signal stopped, with their threads */
+    int held;                    /* of these, that wait for a processor now */
     int threads;                 /* that the runtime owns */
     int gomaxprocs;
     uint64_t stacks_mapped; /* bytes of address space for stacks of all kinds */
@@ -42,12 +44,6 @@ struct loam_sched_stats {
  *
  * From any thread. All zero while the runtime is not started. */
 LOAM_API void loam_read_sched_stats(struct loam_sched_stats *stats);
-
-/* Sets how many bytes the stack of a goroutine may grow to; 0 only asks. Returns the former limit.
- *
- * Of programs built with `loam build --stack=small`; 1,000,000,000 at start, as in Go. A goroutine that
- * needs more ends the process with "fatal error: stack overflow" and its traceback. From any thread. */
-LOAM_API size_t loam_set_max_stack(size_t bytes);
 
 /* Figures of the stacks of one size, since start, for goroutines whose stacks grow; read by
  * loam_read_stack_stats. */
@@ -68,6 +64,12 @@ struct loam_stack_class {
  * From any thread, without stopping anything: they need not be of one moment. While the runtime is not
  * started all but the sizes are 0. */
 LOAM_API size_t loam_read_stack_stats(struct loam_stack_class *classes, size_t n);
+
+/* Sets how many bytes the stack of a goroutine may grow to; 0 only asks. Returns the former limit.
+ *
+ * Of programs built with `loam build --stack=small`; 1,000,000,000 at start, as in Go. A goroutine that
+ * needs more ends the process with "fatal error: stack overflow" and its traceback. From any thread. */
+LOAM_API size_t loam_set_max_stack(size_t bytes);
 
 /* One legal edge of an automaton of the runtime, from the table that casgstatus enforces. */
 struct loam_edge {

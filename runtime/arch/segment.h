@@ -45,7 +45,7 @@ struct segment {
 
 enum {
     ARCH_SEGMENT_HEADER = 64,
-    ARCH_SEGMENT_GUARD = ARCH_SEGMENT_HEADER + STACK_SLACK,
+    ARCH_SEGMENT_GUARD = ARCH_SEGMENT_HEADER + SEGMENT_SLACK,
 };
 
 _Static_assert(sizeof(struct segment) == ARCH_SEGMENT_HEADER, "one cache line");

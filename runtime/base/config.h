@@ -20,15 +20,24 @@
 #define STACK_GUARD (64u << 10) /* at its low end */
 #define STACK_TOP 4096u /* at its high end: struct g at one of 32 offsets, the first frames */
 #define STACK_DEFAULT (STACK_SLOT - STACK_GUARD - STACK_TOP)
+/* What the library needs of the calling goroutine's stack, at most: a goroutine with one byte more than
+ * that left may call every public function, and be switched to. Nothing asks at run time, so that the
+ * gate `slack` compares it with the deepest chain of calls. Less than the guard: no call of the library
+ * steps over it. Sanitizers and checks take more. */
+#if LOAM_DEBUG_CHECKS
+#define STACK_SLACK (32u << 10)
+#else
+#define STACK_SLACK (8u << 10)
+#endif
 #define STACK_MAX (1u << 30)
 #define STACK_MAIN (8u << 20) /* the main goroutine gets what a main thread has */
 /* Small stacks: see arch/segment.h. */
 #if LOAM_DEBUG_CHECKS
 #define STACK_FIRST 8192 /* checks and unoptimised code need more slack */
-#define STACK_SLACK 4096
+#define SEGMENT_SLACK 4096
 #else
 #define STACK_FIRST 2048
-#define STACK_SLACK 1024
+#define SEGMENT_SLACK 1024
 #endif
 #define STACK_FOREIGN 98304    /* what foreign code finds at least */
 #define STACK_ARGUMENTS 65536  /* most that a call of foreign code may take on the stack */

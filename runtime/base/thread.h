@@ -13,6 +13,7 @@ struct thread {
     void *g0;                  /* const: struct gobuf of the thread's own stack; morestack.S */
     struct segment *bigs;      /* owner thread: big segments at hand, by link; morestack.S */
     uint32_t nbigs;            /* owner thread: how many */
+    uint32_t in_libc;          /* owner thread: depth of libc_enter, see arch/arch.h */
     const char *in_stackalloc; /* owner thread: what of the allocator of stacks it is in, or NULL */
     struct {                   /* owner thread: the mutexes held, innermost last (debug builds) */
         uint32_t rank;

@@ -294,7 +294,7 @@ opaque void systemstack(void (*fn)(void *), void *arg)
         (sp >= mp->g0.stack.lo && sp < mp->g0.stack.hi))
         fn(arg);
     else
-        arch_call_on(mp->g0.sched.sp, fn, arg);
+        arch_call_on(fn, arg, mp->g0.sched.sp);
 }
 
 bool stack_piece(const struct g *gp, uintptr_t guard, uintptr_t at, uintptr_t *lo, uintptr_t *hi)
@@ -316,6 +316,21 @@ bool stack_piece(const struct g *gp, uintptr_t guard, uintptr_t at, uintptr_t *l
         *lo = (uintptr_t)s;
         *hi = s->hi;
         if (at >= *lo && at < *hi)
+            return true;
+    }
+    return false;
+}
+
+bool stack_guarded(const struct g *gp, uintptr_t guard, uintptr_t at, uintptr_t *lo, uintptr_t *hi)
+{
+    *lo = gp->stack.lo;
+    *hi = gp->stack.hi;
+    if (gp->seg == NULL)
+        return at < *lo && at >= *lo - STACK_GUARD;
+    for (const struct segment *s = guard != 0 ? segment_of(guard) : NULL; s != NULL; s = s->prev) {
+        *lo = (uintptr_t)s;
+        *hi = s->hi;
+        if (s->kind == SEGMENT_BIG && at < *lo && at >= *lo - STACK_GUARD)
             return true;
     }
     return false;

@@ -9,9 +9,9 @@
  *
  * The hook runs on the successor's stack, on the same thread: on g0, or, when a runnable goroutine is
  * at hand, on that goroutine's stack (a direct switch: no detour over g0, which would cost a second
- * switch). Either way the thread is the one that took the locks which the hook releases. Hooks need
- * at most SWITCH_HOOK_STACK bytes: a new goroutine's stack always has them, a parked one had more in
- * use when it called gopark.
+ * switch). Either way the thread is the one that took the locks which the hook releases. A hook
+ * needs at most STACK_SLACK bytes, with all that lies above it in the runtime (the gate `slack`): a new
+ * goroutine's stack has them, and one that parked had them when it called the runtime.
  *
  * Why the release is enough on weak machines: the hook's unlock is a release after the stores of the
  * context, the waker's lock an acquire, and whoever resumes the goroutine got it from the waker
@@ -139,16 +139,18 @@ void execute(struct m *mp, struct g *gp, bool inherit_time)
         and_relaxed(&mp->preempt, ~(uint32_t)PREEMPT_SLICE);
     traceev(EV_GoStart, trace_clock(), gp->goid, ++gp->traceseq);
     start_running(mp, gp, inherit_time);
+    sanitizer_release(&mp->g0); /* its stack, to loam_on_thread_stack, and back */
     gswitch(&mp->g0, gp, false);
+    sanitizer_acquire(&mp->g0);
     after_switch();
 }
 
 /* ---- Parking --------------------------------------------------------------------------------- */
 
-static noinline _Noreturn void cannot_park(void)
+noinline _Noreturn void cannot_switch(const char *what)
 {
-    (void)getg_or_die("a function that waits");
-    throw("a function that waits was called inside loam_blocking");
+    (void)getg_or_die(what);
+    throwf("%s was called inside %s", what, incall_text(getm()));
 }
 
 static void park_hook(struct m *mp, struct g *gp)
@@ -166,8 +168,8 @@ void gopark(bool (*unlockf)(struct g *, void *), void *l, enum waitreason reason
 {
     struct m *mp = getm();
     struct g *gp = mp->curg;
-    if (unlikely(gp == NULL || mp->p == NULL))
-        cannot_park();
+    if (unlikely(gp == NULL || mp->incall != 0))
+        cannot_switch("a function that waits");
     if (unlikely(gp->grown))
         morestack_trim(gp);
     gp->waitreason = (uint8_t)reason;
@@ -277,6 +279,8 @@ void gosched(void)
 {
     struct m *mp = getm();
     struct g *gp = mp->curg;
+    if (unlikely(mp->incall != 0))
+        cannot_switch("a function that yields");
     if (must_schedule(mp, gp)) {
         traceev(EV_GoStop, trace_clock(), gp->goid, 0);
         gswitch_to_g0(mp, gp, preempt_hook);

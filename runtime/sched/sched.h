@@ -100,10 +100,11 @@ struct m {
     uint32_t preempt;     /* atomic: somebody wants this thread in the scheduler; PREEMPT_* */
     bool spinning;        /* owner thread: looks for work without having any */
     bool blocked;         /* owner thread: asleep on park */
-    bool incall;          /* owner thread: in loam_blocking */
-    uint32_t leave;       /* atomic: it shall leave the scheduler */
-    bool idlelocked;      /* sched.lock: asleep until its wired goroutine is runnable */
-    uint32_t alive;       /* atomic: its thread takes signals */
+    uintptr_t call_guard; /* owner thread: in loam_on_thread_stack, of the goroutine's stack */
+    uint8_t incall;  /* owner thread: INCALL_*; while it is not 0 the goroutine may not switch */
+    uint32_t leave;  /* atomic: it shall leave the scheduler */
+    bool idlelocked; /* sched.lock: asleep until its wired goroutine is runnable */
+    uint32_t alive;  /* atomic: its thread takes signals */
     uint32_t being_made;  /* atomic: who makes its thread may still store the handle */
     int64_t former_slack; /* const once started: the thread's timer slack before */
     /* What the successor of a switch does for the goroutine that switched away (park.c). */
@@ -126,11 +127,19 @@ struct m {
     uint64_t edges[EDGE_COUNT]; /* owner thread writes, all read */
     uint64_t direct;            /* owner thread writes, all read: direct switches */
     uint64_t steals;            /* owner thread writes, all read */
-    /* A dump by signal (traceback.c): registers at the signal. */
+    /* A dump by signal (traceback.c), an overflow: registers at the signal. */
     uintptr_t sig_pc, sig_sp, sig_fp, sig_guard;
     uint32_t sig_caught; /* atomic */
+    /* Preemption by signal (preempt.c). The registers above are those of a held goroutine too. */
+    uint32_t async;      /* atomic: ASYNC_*, what the signal is to ask for */
+    uint32_t async_tick; /* atomic: only while its P's schedtick is this */
+    bool held;           /* atomic: asleep in the handler with its goroutine */
+    uint64_t holds;      /* owner thread writes, all read */
 };
 _Static_assert(offsetof(struct m, thread) == 0, "thread_self is the M");
+
+/* Calls that bind a goroutine to its thread: loam_blocking, loam_on_thread_stack; within each other. */
+enum { INCALL_BLOCKING = 1, INCALL_THREAD_STACK = 2 };
 
 enum { PREEMPT_SLICE = 1, PREEMPT_STOP = 2, PREEMPT_RANDOM = 4 };
 
@@ -153,7 +162,8 @@ struct p {
     struct {              /* sysmon: what it saw last */
         uint32_t schedtick, syscalltick;
         int64_t schedwhen, syscallwhen, lookwhen;
-        bool asleep; /* reported asleep in the kernel */
+        int64_t askwhen; /* the signal was sent */
+        bool asleep;     /* reported asleep in the kernel */
     } seen;
     uint64_t goid_next, goid_end; /* owner M: goroutine numbers at hand */
     struct g *gfree;              /* owner M: dead goroutines with default stacks */
@@ -219,7 +229,7 @@ void visit_end(void);
 /* ---- Parking and waking (park.c) ----------------------------------------------------------- */
 
 /* Parks the calling goroutine until goready. unlockf(gp, lock) runs once its context is saved, on
- * another stack of the same thread, bounded to SWITCH_HOOK_STACK bytes: only then may others wake
+ * another stack of the same thread, bounded to STACK_SLACK bytes: only then may others wake
  * it. If it returns false the goroutine goes on at once. Returns on any M. */
 void gopark(bool (*unlockf)(struct g *, void *), void *lock, enum waitreason reason);
 

@@ -26,6 +26,8 @@ struct gfreelist {
 };
 
 /* What sysmon is asked for. */
+struct printer;
+
 enum sysmon_want { SYSMON_RUN, SYSMON_PAUSE, SYSMON_END };
 
 struct schedt {
@@ -66,6 +68,8 @@ struct schedt {
     int32_t external;          /* goroutines that something outside will wake */
     int32_t external_threads;
     uint64_t handoffs, unannounced, stws;
+    uint32_t held;                      /* Ms asleep in the handler of preempt.c */
+    uint32_t spare_coming;              /* m_spare: its thread has not arrived yet */
     uint64_t foreign_edges[EDGE_COUNT]; /* transitions taken on foreign threads */
     uint32_t sysmonwait;                /* sysmon sleeps until work comes */
     uint32_t started;                   /* between start and stop, forked children included */
@@ -193,6 +197,9 @@ void execute(struct m *mp, struct g *gp, bool inherit_time);
 void after_switch(void);
 void goexit_switch(struct m *mp, struct g *gp, void (*hook)(struct m *, struct g *));
 
+/* Fatal: `what` was called where the goroutine cannot switch. */
+_Noreturn void cannot_switch(const char *what);
+
 /* ---- newproc.c ---- */
 void goroutine_entry(void); /* the first function on every goroutine's stack */
 /* Makes the main goroutine, runnable, on no queue: 0 or -errno with a noted text. */
@@ -204,6 +211,7 @@ _Noreturn void goexit_by(void (*hook)(struct m *, struct g *)); /* on g0; it cal
 void gdestroy(struct m *mp, struct g *gp);
 
 /* ---- gfree.c, embryo.c ---- */
+void allg_add(struct g *gp); /* for good */
 /* All Gs: a list by alllink, oldest first; both atomic. Walked between allg_hold and _release, by sysmon
  * without. */
 extern struct g *allg;
@@ -213,7 +221,6 @@ void gs_free(void);                            /* all of them, at shutdown */
 void gfree_retire_locked(struct p *pp, int n); /* that many go from a P where others find them */
 /* sysmon: at most n dead Gs of a class end for good, their slots go back. Returns how many. */
 uint32_t gs_bury(uint32_t class, uint32_t n);
-void allg_add(struct g *gp);                                    /* for good */
 struct g *gbegin(struct m *mp, struct g *embryo, bool may_map); /* NULL: no stack for it now */
 static always_inline bool is_embryo(const struct g *gp)
 {
@@ -238,8 +245,11 @@ struct p *pidleget_locked(void);
 bool stoplockedm(struct m *mp); /* false: leave */
 bool startlockedm(struct m *mp, struct g *gp);
 bool gcstopm(struct m *mp);
+void stopp_locked(struct m *mp); /* its P, for a stop of the world */
+bool m_spare(void);              /* an M is idle; else one is made. sysmon */
 
 /* ---- syscall.c ---- */
+const char *incall_text(const struct m *mp); /* which public call it is that binds the goroutine */
 bool exitsyscall_try_idle(struct m *mp);
 
 /* ---- stw.c ---- */
@@ -249,6 +259,14 @@ int procresize_start(int n); /* makes the first Ps: 0 or -errno */
 void ps_free(void);
 void preempt_all(void);
 void maxprocs_follow(int n);
+
+/* ---- preempt.c ---- */
+void preempt_init(bool handlers);
+void preempt_fini(void);
+/* mp has not answered a request to preempt: takes its P by a signal, if it still runs what it ran when
+ * its P's schedtick was `tick`. sysmon */
+void preempt_by_signal(struct m *mp, uint32_t tick);
+void preempt_all_by_signal(void); /* the same for a stop of the world, of all that run */
 
 /* ---- sysmon.c ---- */
 int sysmon_start(void);
@@ -294,6 +312,13 @@ void golocals_inherit(struct g *gp, struct g *parent);
 /* ---- morestack.c ---- */
 /* Which piece of a goroutine's stack an address lies in; guard: of the innermost piece. False: none. */
 bool stack_piece(const struct g *gp, uintptr_t guard, uintptr_t at, uintptr_t *lo, uintptr_t *hi);
+/* Which piece's guard pages it lies in: of a slot, or of a big segment. False: none. */
+bool stack_guarded(const struct g *gp, uintptr_t guard, uintptr_t at, uintptr_t *lo, uintptr_t *hi);
+/* The guard of the goroutine that runs on this thread, which is mp's. */
+static always_inline uintptr_t guard_of(const struct m *mp)
+{
+    return mp->incall & INCALL_THREAD_STACK ? mp->call_guard : arch_guard();
+}
 
 /* ---- traceback.c ---- */
 int traceback_init(bool handlers);
@@ -301,5 +326,14 @@ void traceback_fini(void);
 /* For printers that must not write yet: a larger buffer of mapped memory, the caller unmaps it. */
 bool printer_grow(struct printer *p);
 extern bool throw_all; /* a fatal error is to print every goroutine */
+/* In a handler that is about to end the process: tracebacks of mp's goroutine begin at the signal. */
+void traceback_at_signal(struct m *mp, const void *ucontext);
+/* "FUNCTION (FILE:LINE)", or what is known. */
+void traceback_place(struct printer *p, uintptr_t pc);
+
+/* ---- overflow.c ---- */
+enum { THREAD_GUARD = 4096 }; /* below a thread's stack: what comes further down is not it */
+void overflow_init(bool handlers);
+void overflow_fini(void);
 
 #endif

@@ -54,10 +54,11 @@ struct transition {
 
 static void print_transition(void *arg)
 {
-    const struct transition *t = arg;
-    const struct g *gp = t->gp;
-    uint32_t from = t->from, to = t->to;
+    const struct transition *edge = arg;
+    const struct g *gp = edge->gp;
+    uint32_t from = edge->from, to = edge->to;
     struct m *mp = getm();
+    struct thread *t = libc_enter();
     /* reading the virtual clock moves it: a line more must not make another run */
     int64_t ns = (debug.dst_on ? trace_clock() : nanotime()) - sched.start_time;
     PRINTER(p, 2);
@@ -75,6 +76,7 @@ static void print_transition(void *arg)
         pr(&p, " reason=%s", waitreason_text(gp->waitreason));
     pr(&p, "\n");
     pr_flush(&p);
+    libc_leave(t);
 }
 
 noinline void gtrace_print(const struct g *gp, uint32_t from, uint32_t to)

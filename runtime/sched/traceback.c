@@ -22,7 +22,15 @@
 
 #include <loam.h>
 
-enum { MAX_FRAMES = 100, PATIENCE_NS = 200000000, MAIN_GOID = 1 };
+enum {
+    INNER_FRAMES = 50,
+    FRAMES_MAX =
+        100000000,     /* more than 1 GB holds: a stack that was written over may go in circles */
+    OUTER_FRAMES = 50, /* Go's: of a deep stack both ends are shown */
+    ENTRY_FRAMES = 3,  /* at most, below a goroutine's function */
+    PATIENCE_NS = 200000000,
+    MAIN_GOID = 1
+};
 
 bool throw_all;
 
@@ -67,6 +75,17 @@ static void look_up(uintptr_t pc, bool is_return, struct symtab_entry *e)
     }
 }
 
+void traceback_place(struct printer *p, uintptr_t pc)
+{
+    struct symtab_entry e;
+    (void)symtab_find(pc, &e);
+    pr(p, "%s (", e.function != NULL ? e.function : "?");
+    if (e.file != NULL)
+        pr(p, "%s:%u)", e.file, e.line);
+    else
+        pr(p, "%s +0x%lx)", e.module != NULL ? e.module : "?", (unsigned long)e.module_offset);
+}
+
 static bool is_entry(const char *name)
 {
     static const char *const ours[] = {"goroutine_entry", "arch_entry", "main_entry"};
@@ -92,27 +111,39 @@ static bool is_runtime_file(const char *file)
     return false;
 }
 
+/* Public functions that call one of the program's: what is above them is not theirs. */
+static bool calls_back(const char *name)
+{
+    static const char *const names[] = {"loam_blocking", "loam_on_thread_stack", "loam_once_do"};
+    for (size_t i = 0; i < nelem(names); i++)
+        if (strcmp(name, names[i]) == 0)
+            return true;
+    return false;
+}
+
 /* How many frames on top are the runtime's: up to the outermost public function near the top, or,
  * where that made its last call a jump and is not on the stack, the last one from our files. */
-static int skip_runtime(const uintptr_t *pcs, int n, bool first_is_return)
+static size_t skip_runtime(const uintptr_t *pcs, size_t n, bool first_is_return)
 {
-    int outermost = -1; /* public function */
-    int ours = 0;
-    for (int i = 0; i < n && i < 12; i++) {
+    size_t outermost = n; /* public function; n: none */
+    size_t ours = 0;
+    for (size_t i = 0; i < n && i < 12; i++) {
         struct symtab_entry e;
         look_up(pcs[i], i > 0 || first_is_return, &e);
-        bool more = true;
+        bool more = true, program = e.file != NULL && !is_runtime_file(e.file);
         while (more) {
-            if (e.function != NULL && strncmp(e.function, "loam_", 5) == 0)
+            if (e.function != NULL && calls_back(e.function))
+                program = true;
+            else if (e.function != NULL && strncmp(e.function, "loam_", 5) == 0)
                 outermost = i;
             more = symtab_outer(&e);
         }
-        if (e.file != NULL && !is_runtime_file(e.file))
+        if (program)
             break;
         if (e.file != NULL && ours == i && i + 1 < n)
             ours = i + 1;
     }
-    return outermost >= 0 ? outermost : ours;
+    return outermost < n ? outermost : ours;
 }
 
 /* What a traceback has shown so far. */
@@ -125,66 +156,118 @@ static enum shown whose(const struct symtab_entry *e)
     return ours ? SHOWN_RUNTIME : SHOWN_PROGRAM;
 }
 
+/* Where a walk begins. */
+struct from {
+    uintptr_t pc, fp;
+    uintptr_t guard;    /* of a stack that grows: which piece it was on */
+    const struct m *mp; /* NULL: on no thread */
+    bool
+        signalled; /* a signal stopped it there; else it made a call, and pc is its return address */
+};
+
+/* The frames of a goroutine: the first ones and the last ones. */
+struct frames {
+    uintptr_t first[INNER_FRAMES];
+    uintptr_t last[OUTER_FRAMES + ENTRY_FRAMES]; /* a ring of those behind the first */
+    size_t n;
+};
+
+static void add_frame(struct frames *f, uintptr_t pc)
+{
+    if (f->n < INNER_FRAMES)
+        f->first[f->n] = pc;
+    else
+        f->last[(f->n - INNER_FRAMES) % nelem(f->last)] = pc;
+    f->n++;
+}
+
+static uintptr_t frame_at(const struct frames *f, size_t i)
+{
+    return i < INNER_FRAMES ? f->first[i] : f->last[(i - INNER_FRAMES) % nelem(f->last)];
+}
+
+static bool within(uintptr_t at, uintptr_t lo, uintptr_t hi)
+{
+    return at >= lo && at < hi;
+}
+
+/* The piece of gp's stack that an address lies in: of its own, or that of its thread while it is in
+ * loam_on_thread_stack. */
+static bool piece(const struct g *gp, const struct from *from, uintptr_t at, uintptr_t *lo,
+                  uintptr_t *hi)
+{
+    if (stack_piece(gp, from->guard, at, lo, hi))
+        return true;
+    const struct m *mp = from->mp;
+    if (mp == NULL || !(mp->incall & INCALL_THREAD_STACK))
+        return false;
+    *lo = mp->g0.stack.lo;
+    *hi = mp->g0.stack.hi;
+    return within(at, *lo, *hi);
+}
+
 /* Whether a frame may be at fp, reached from a deeper one at `below` (0: the first). Stacks grow down:
  * callers lie above, as long as both are in one piece of the stack. */
-static bool frame_ok(const struct g *gp, uintptr_t guard, uintptr_t fp, uintptr_t below)
+static bool frame_ok(const struct g *gp, const struct from *from, uintptr_t fp, uintptr_t below)
 {
     uintptr_t lo, hi;
-    return stack_piece(gp, guard, fp, &lo, &hi) && arch_frame_ok(fp, lo, hi) &&
-           (below < lo || below >= hi || fp > below);
+    return piece(gp, from, fp, &lo, &hi) && arch_frame_ok(fp, lo, hi) &&
+           (!within(below, lo, hi) || fp > below);
 }
 
-/* The program counters of a stack, innermost first; where a function called __morestack the frames in
- * between are left out, so that it stands there once. */
-static int walk(const struct g *gp, uintptr_t guard, uintptr_t pc, uintptr_t fp, uintptr_t *pcs,
-                bool *cut)
+/* Where a function called __morestack the frames in between are left out, so that it stands there once. */
+static void walk(const struct g *gp, const struct from *from, struct frames *f)
 {
-    int n = 0;
-    uintptr_t below = 0;
-    pcs[n++] = pc;
-    while (frame_ok(gp, guard, fp, below)) {
-        uintptr_t next;
+    uintptr_t pc = from->pc, fp = from->fp, below = 0;
+    f->n = 0;
+    add_frame(f, pc);
+    while (frame_ok(gp, from, fp, below) && f->n < FRAMES_MAX) {
         below = fp;
-        arch_frame_next(fp, &pc, &next);
-        fp = next;
+        arch_frame_next(below, &pc, &fp);
         if (pc == 0)
             break;
-        if (pc == morestack_grow_pc && frame_ok(gp, guard, fp, below)) {
+        if (pc == morestack_grow_pc && frame_ok(gp, from, fp, below)) {
             below = fp; /* its return address is in the function's first instructions */
-            fp = ((const uintptr_t *)fp)[0];
+            fp = ((const uintptr_t *)below)[0];
             pc = ((const uintptr_t *)below)[2];
         }
-        if (pc == morestack_big_pc)
-            continue;
-        if (n == MAX_FRAMES) {
-            *cut = true;
-            break;
-        }
-        pcs[n++] = pc;
+        if (pc != morestack_big_pc)
+            add_frame(f, pc);
     }
-    return n;
 }
 
-/* guard: of the innermost piece of a stack that grows. */
-static noinline enum shown print_stack(struct printer *p, const struct g *gp, uintptr_t guard,
-                                       uintptr_t pc, uintptr_t fp, bool first_is_return)
+static bool is_entry_frame(uintptr_t pc)
 {
-    uintptr_t pcs[MAX_FRAMES];
+    struct symtab_entry e;
+    look_up(pc, true, &e);
+    return pc == (uintptr_t)arch_entry || is_entry(e.function);
+}
+
+static noinline enum shown print_stack(struct printer *p, const struct g *gp, const struct from *at)
+{
+    struct frames f;
     enum shown shown = SHOWN_NOTHING;
-    bool cut = false;
-    int n = walk(gp, guard, pc, fp, pcs, &cut);
-    for (int i = skip_runtime(pcs, n, first_is_return); i < n; i++) {
+    walk(gp, at, &f);
+    size_t n = f.n;
+    for (int i = 0; i < ENTRY_FRAMES && n > 1 && is_entry_frame(frame_at(&f, n - 1)); i++)
+        n--;
+    size_t skipped = skip_runtime(f.first, f.n < INNER_FRAMES ? f.n : INNER_FRAMES, !at->signalled);
+    for (size_t i = skipped; i < n; i++) {
+        if (i == INNER_FRAMES && n > INNER_FRAMES + OUTER_FRAMES) {
+            size_t elided = n - INNER_FRAMES - OUTER_FRAMES;
+            pr(p, "...%zu frames elided...\n", elided);
+            i += elided;
+        }
         struct symtab_entry e;
-        look_up(pcs[i], i > 0 || first_is_return, &e);
-        if (pcs[i] == (uintptr_t)arch_entry || is_entry(e.function))
+        uintptr_t pc = frame_at(&f, i);
+        look_up(pc, i > 0 || !at->signalled, &e);
+        if (pc == (uintptr_t)arch_entry || is_entry(e.function))
             break;
         do {
-            print_frame(p, &e, pcs[i]);
+            print_frame(p, &e, pc);
             shown = whose(&e) > shown ? whose(&e) : shown;
         } while (symtab_outer(&e));
     }
-    if (cut)
-        pr(p, "...more frames elided...\n");
     return shown;
 }
 
@@ -232,7 +315,7 @@ static void print_header(struct printer *p, const struct g *gp, uint32_t status,
     struct p *pp = mp != NULL ? load_relaxed(&mp->p) : NULL;
     if (status == G_running && gp != getg() && pp != NULL && pp->seen.asleep)
         pr(p, ", asleep in the kernel");
-    if (gp->lockedm != NULL)
+    if (gp->locked != 0)
         pr(p, ", locked to thread");
     pr(p, "]");
     if (halted || gp == getg()) /* they may come and go otherwise */
@@ -251,14 +334,40 @@ static void print_created(struct printer *p, const struct g *gp)
     print_place(p, &e);
 }
 
-/* The calling goroutine, from its caller's caller on. */
+/* Whether gp is on one of its stacks with this stack pointer. Who runs into the guard below one is on it
+ * too. False: it is being switched. */
+static bool is_on(const struct g *gp, const struct from *from, uintptr_t sp)
+{
+    uintptr_t lo, hi;
+    const struct m *mp = from->mp;
+    if (piece(gp, from, sp, &lo, &hi) || stack_guarded(gp, from->guard, sp, &lo, &hi))
+        return true;
+    return mp != NULL && (mp->incall & INCALL_THREAD_STACK) &&
+           within(sp, mp->g0.stack.lo - THREAD_GUARD, mp->g0.stack.lo);
+}
+
+/* Where a signal stopped it. A large frame may have put sp far below the stack, but not fp. */
+static bool signal_at(const struct g *gp, const struct m *mp, struct from *at)
+{
+    *at = (struct from){
+        .pc = mp->sig_pc, .fp = mp->sig_fp, .guard = mp->sig_guard, .mp = mp, .signalled = true};
+    return is_on(gp, at, mp->sig_sp) || is_on(gp, at, mp->sig_fp);
+}
+
+/* The calling goroutine, from its caller's caller on; in a handler, from where the signal came. */
 static noinline void print_current(struct printer *p, const struct g *gp)
 {
+    const struct m *mp = getm();
     uintptr_t fp = (uintptr_t)__builtin_frame_address(0);
-    uintptr_t pc, next;
-    arch_frame_next(fp, &pc, &next);
+    struct from at = {.guard = guard_of(mp), .mp = mp};
+    bool found = is_on(gp, &at, fp);
+    if (found)
+        arch_frame_next(fp, &at.pc, &at.fp);
+    else if (load_acquire(&mp->sig_caught))
+        found = signal_at(gp, mp, &at);
     print_header(p, gp, load_relaxed(&gp->status), false);
-    (void)print_stack(p, gp, arch_guard(), pc, next, true);
+    if (found)
+        (void)print_stack(p, gp, &at);
     print_created(p, gp);
 }
 
@@ -269,19 +378,21 @@ static void print_other(struct printer *p, const struct g *gp, bool halted)
         return;
     print_header(p, gp, status, halted);
     struct m *mp = load_relaxed(&gp->m);
+    struct from at;
     /* acquire: the registers are there. It may have been caught in the middle of a switch. */
-    uintptr_t lo, hi;
-    bool caught = mp != NULL && load_acquire(&mp->sig_caught) &&
-                  stack_piece(gp, mp->sig_guard, mp->sig_sp, &lo, &hi);
-    if (caught) {
-        (void)print_stack(p, gp, mp->sig_guard, mp->sig_pc, mp->sig_fp, false);
+    /* One held in preempt.c's handler has no M, but its registers are there as well. */
+    struct m *holder = status == G_runnable ? load_relaxed(&gp->lockedm) : NULL;
+    bool held = holder != NULL && load_acquire(&holder->held);
+    bool caught = mp != NULL && load_acquire(&mp->sig_caught);
+    if ((held && signal_at(gp, holder, &at)) || (caught && signal_at(gp, mp, &at))) {
+        (void)print_stack(p, gp, &at);
     } else if (status == G_waiting || status == G_runnable) {
         enum shown shown = SHOWN_NOTHING;
-        uintptr_t sp = gp->sched.sp;
-        uintptr_t guard = gp->seg != NULL ? arch_gobuf_guard(&gp->sched) : 0;
-        if (sp != 0 && stack_piece(gp, guard, sp, &lo, &hi))
-            shown = print_stack(p, gp, guard, arch_gobuf_pc(&gp->sched), arch_gobuf_fp(&gp->sched),
-                                true);
+        at = (struct from){.pc = arch_gobuf_pc(&gp->sched),
+                           .fp = arch_gobuf_fp(&gp->sched),
+                           .guard = gp->seg != NULL ? arch_gobuf_guard(&gp->sched) : 0};
+        if (gp->sched.sp != 0 && is_on(gp, &at, gp->sched.sp))
+            shown = print_stack(p, gp, &at);
         print_start(p, gp, shown);
     } else {
         pr(p, "\tgoroutine running on other thread; stack unavailable\n");
@@ -349,9 +460,9 @@ void loam_dump_goroutines(int fd)
          * the loader's lock, which a goroutine that is to be stopped may hold. */
         symtab_refresh();
         /* With a limit: who asks for a dump may do so because a goroutine never comes back. In a
-         * blocking call we have no P to halt; they run on then. */
+         * blocking call we have no P to halt, on the thread's stack it may not be; they run on then. */
         enum stw_result stop = STW_NO_TURN;
-        if (gp == NULL || getm()->p != NULL)
+        if (gp == NULL || getm()->incall == 0)
             stop = stopTheWorldFor(STW_DUMP, PATIENCE_NS);
         if (gp != NULL)
             print_current(&p, gp);
@@ -363,8 +474,8 @@ void loam_dump_goroutines(int fd)
     bool cut = p.err != 0;
     p.fd = fd;
     p.err = 0;
-    if (gp != NULL && getm()->p == NULL)
-        pr_flush(&p); /* in a blocking call already */
+    if (gp != NULL && getm()->incall != 0)
+        pr_flush(&p); /* in a blocking call already, or where none can be begun */
     else
         loam_blocking(write_out, &p);
     os_mem_unmap(p.buf, p.cap);
@@ -387,10 +498,10 @@ void throw_traceback(int fd)
 
 /* ---- SIGQUIT ------------------------------------------------------------------------------------- */
 
-static void note_registers(struct m *mp, const void *uc)
+void traceback_at_signal(struct m *mp, const void *uc)
 {
     arch_ucontext_regs(uc, &mp->sig_pc, &mp->sig_sp, &mp->sig_fp);
-    mp->sig_guard = arch_guard();
+    mp->sig_guard = guard_of(mp);
     store_release(&mp->sig_caught, 1); /* release: the registers are there */
 }
 
@@ -404,7 +515,8 @@ static bool halt_threads(int self)
     for (int tries = 0; tries < 2000; tries++) {
         bool all = true;
         for (struct m *mp = load_acquire(&allm); mp != NULL; mp = mp->alllink)
-            if (mp->tid != self && load_acquire(&mp->alive) && !load_relaxed(&mp->sig_caught))
+            if (mp->tid != self && load_acquire(&mp->alive) && !load_relaxed(&mp->sig_caught) &&
+                !load_relaxed(&mp->held)) /* blocks all signals; runs no more */
                 all = false;
         if (all)
             return true;
@@ -420,7 +532,7 @@ static void on_sigquit(int sig, siginfo_t *info, void *uc)
     int tid = os_gettid();
     struct m *mp = getm();
     if (mp != NULL)
-        note_registers(mp, uc);
+        traceback_at_signal(mp, uc);
     if (!cas_acqrel(&quit_tid, 0, tid)) { /* acqrel: elects the one that prints, no more */
         for (;;)
             pause();

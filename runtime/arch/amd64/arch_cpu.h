@@ -30,6 +30,7 @@ _Static_assert(offsetof(struct segment, guard) == 0 && offsetof(struct segment, 
 
 void arch_switch(struct gobuf *from, struct gobuf *to);
 void arch_entry(void); /* the first frame of every context; not to be called */
+void arch_call_on(void (*fn)(void *), void *arg, uintptr_t sp);
 
 #if LOAM_SHARED
 /* A shared library may be loaded late, when no initial-exec space is left. Not inlined, so that no
@@ -114,8 +115,6 @@ static inline void arch_ucontext_regs(const void *uc, uintptr_t *pc, uintptr_t *
     *fp = (uintptr_t)mc->gregs[REG_RBP];
 }
 
-/* Calls fn(arg) on the stack that ends at sp; by morestack.S. */
-void arch_call_on(uintptr_t sp, void (*fn)(void *), void *arg);
 /* Calls fn(arg), on a big segment if the stack is a small one. Only where the library is linked
  * statically are there small ones. */
 #if LOAM_SHARED

@@ -27,7 +27,7 @@
 #include "base/config.h"
 
 #define GUARD %fs:0x70
-#define TO_GUARD (64 + STACK_SLACK) /* ARCH_SEGMENT_GUARD */
+#define TO_GUARD (64 + SEGMENT_SLACK) /* ARCH_SEGMENT_GUARD */
 #define SEG_NEXT 8
 #define SEG_PREV 16
 #define SEG_HI 24
@@ -43,28 +43,6 @@
 #define XSAVE_HEADER 512
 
 	.text
-
-/* void arch_call_on(uintptr_t sp, void (*fn)(void *), void *arg) */
-	.globl	arch_call_on
-	.hidden	arch_call_on
-	.type	arch_call_on, @function
-	.p2align 4
-arch_call_on:
-	.cfi_startproc
-	pushq	%rbp
-	.cfi_def_cfa_offset 16
-	.cfi_offset %rbp, -16
-	movq	%rsp, %rbp
-	.cfi_def_cfa %rbp, 16
-	movq	%rdi, %rsp
-	andq	$-16, %rsp
-	movq	%rdx, %rdi
-	call	*%rsi
-	leave
-	.cfi_def_cfa %rsp, 8
-	ret
-	.cfi_endproc
-	.size	arch_call_on, .-arch_call_on
 
 #if !LOAM_SHARED
 
