@@ -36,7 +36,25 @@
  * unlocked mutex, ...) prints Go's message with a traceback and ends the process with status 2. So
  * does a program whose goroutines all wait for each other, if loam_run runs it. SIGQUIT prints all
  * goroutines with their stacks and ends the process with status 2, unless the program has a handler
- * of its own for it. */
+ * of its own for it.
+ *
+ * A goroutine that overflows its stack ends the process with status 2 as well, with "fatal error: stack
+ * overflow", after lines that name the goroutine, the function and line, the size of the stack and what to
+ * do. It is found by a handler for SIGSEGV and SIGBUS, which passes every other fault on to the handler
+ * that was there when the runtime was started, or lets it end the process as if there was none. A program
+ * that installs a handler for them later replaces it. Below each stack lie 64 KB that fault; a function
+ * with more than that in its frame (large arrays, alloca) may step over them, unless the compiler is told
+ * to touch every page, by -fstack-clash-protection, as `loam build` does.
+ *
+ * A goroutine that calls nothing of this library for a millisecond while another waits for its
+ * processor loses it: by SIGURG, whose handler holds its thread until it has a processor again. It
+ * goes on there, so that all that belongs to the thread stays right. At most 64 are held at once. Calls
+ * that it makes outside of loam_blocking and that a handler with SA_RESTART does not begin again
+ * (nanosleep, poll, those with time-outs on sockets, ...) may end with EINTR. A handler of the
+ * program's for SIGURG gets what is not the runtime's, with all signals blocked; signal mask, flags
+ * and stack that it asked for are not heeded. If it is installed while the runtime is started, it may
+ * see a few signals of the runtime's. Where SIGURG is blocked by the thread that starts the runtime,
+ * with LOAM_NO_SIGNALS and with LOAMDEBUG=asyncpreemptoff=1 there is none of this. */
 #ifndef LOAM_H
 #define LOAM_H
 
@@ -51,7 +69,7 @@ LOAM_BEGIN_DECLS
 enum {
     /* Take no settings from the environment (LOAMDEBUG, GODEBUG, LOAMMAXPROCS, GOMAXPROCS, ...). */
     LOAM_NO_ENV = 1,
-    /* Install no signal handler: SIGQUIT keeps the program's disposition. */
+    /* Install no signal handler: SIGQUIT, SIGURG, SIGSEGV and SIGBUS keep the program's disposition. */
     LOAM_NO_SIGNALS = 2,
 };
 
@@ -86,7 +104,8 @@ LOAM_API int loam_start_version(const struct loam_config *config, int version);
 /* Stops the runtime: ends its threads, gives all its memory, descriptors and handlers back.
  *
  * Parked and runnable goroutines are abandoned where they are: nothing of theirs runs any more (as
- * at the end of a Go program); goroutines that run are stopped at their next call into the runtime.
+ * at the end of a Go program); goroutines that run are stopped at their next call into the runtime, those
+ * that a signal holds with their thread count as running.
  * Waits at most timeout_ns (negative: for ever). Call it from a foreign thread. Afterwards
  * loam_start may be called again; the library itself stays loaded, dlclose or not. Objects (channels,
  * timers, ...) that the program has not freed stay valid only for their _free function. Errors: -EBUSY
@@ -211,6 +230,16 @@ LOAM_API void loam_blocking_enter(void);
 
 /* Ends the stretch that loam_blocking_enter began; parks if no processor is free. errno is kept. */
 LOAM_API void loam_blocking_leave(void);
+
+/* Runs fn(arg) on the stack of the thread that the calling goroutine is on: for foreign code that
+ * needs more stack than a goroutine has.
+ *
+ * That is 8 MB as a rule (`ulimit -s`). The goroutine keeps its processor and stays on its thread. In fn
+ * whatever waits, yields, ends the goroutine, stops the world or begins or ends a loam_blocking is a fatal
+ * error; what does not is allowed (loam_go, loam_try_send, loam_mutex_unlock, ...). So is a jump out of
+ * fn by longjmp forbidden. Within loam_blocking it may be called, and in fn: then, and on a foreign
+ * thread, it just runs fn. errno is as fn leaves it. */
+LOAM_API void loam_on_thread_stack(void (*fn)(void *), void *arg);
 
 /* ---- Values of a goroutine ----------------------------------------------------------------- */
 

@@ -292,7 +292,8 @@ bool compile_flags(const struct root *r, const char *level, const char *sanitize
     words_add(w, "-std=gnu17");
     words_add(w, keep_format("-O%s", level));
     words_add(w, "-g");
-    words_add(w, "-fno-omit-frame-pointer"); /* tracebacks walk them */
+    words_add(w, "-fno-omit-frame-pointer");  /* tracebacks walk them */
+    words_add(w, "-fstack-clash-protection"); /* no frame steps over a stack's guard */
     words_add(w, "-Wall");
     if (sanitizer != NULL)
         words_add(w, keep_format("-fsanitize=%s", sanitizer));

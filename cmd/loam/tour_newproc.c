@@ -367,8 +367,9 @@ void probe_newproc(json_t *m, const char **why)
 
 static bool measure(const struct tour *t, json_t *m, const char **why)
 {
-    const char *const env[] = {keep_format("LOAMDEBUG=gtrace=%d", FOLLOWED), "LOAMMAXPROCS=1",
-                               NULL};
+    /* it looks for longer than its turn, and nobody may run meanwhile */
+    const char *const env[] = {keep_format("LOAMDEBUG=gtrace=%d,asyncpreemptoff=1", FOLLOWED),
+                               "LOAMMAXPROCS=1", NULL};
     char *errors = NULL;
     if (!tour_probe(t, "newproc", env, m, &errors, why))
         return false;

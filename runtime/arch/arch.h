@@ -13,6 +13,8 @@
  *   arch_gobuf_pc, arch_gobuf_fp      where a saved context will go on, and its frame pointer
  *   arch_frame_next(fp, &pc, &next)   one step of a frame-pointer walk
  *   arch_ucontext_regs(uc, ...)       pc, sp, fp of a signal context
+ *   arch_call_on(fn, arg, sp)         calls fn(arg) on another stack, below sp. A frame walk goes on
+ *                                     from there to the caller's stack
  *   arch_pause()                      a hint in spin loops
  *   arch_ticks()                      a cheap counter that rises about evenly (for gating clock
  *                                     reads, never for times)
@@ -20,15 +22,53 @@
 #ifndef ARCH_ARCH_H
 #define ARCH_ARCH_H
 
+#include "base/atomic.h"
 #include "base/base.h"
 #include "base/thread.h"
 
 #include "arch_cpu.h"
 
+#include <string.h>
+
 /* Which frames of a walk are plausible: inside [lo, hi), aligned, and rising. */
 static inline bool arch_frame_ok(uintptr_t fp, uintptr_t lo, uintptr_t hi)
 {
     return fp >= lo && fp + 2 * sizeof(uintptr_t) <= hi && (fp & (sizeof(uintptr_t) - 1)) == 0;
+}
+
+/* The runtime's own calls into libc that must not be preempted lie between these two, on one thread: it
+ * may have its P at hand, or a lock. Only a handler of the same thread looks at the count, so that the
+ * compiler's order is all that matters. Not for malloc, nor for functions of the program: see
+ * sched/preempt.c. */
+static always_inline struct thread *libc_enter(void)
+{
+    struct thread *t = thread_self();
+    if (t != NULL)
+        store_relaxed(&t->in_libc, t->in_libc + 1);
+    compiler_barrier();
+    return t;
+}
+
+static always_inline void libc_leave(struct thread *t)
+{
+    compiler_barrier();
+    if (t != NULL)
+        store_relaxed(&t->in_libc, t->in_libc - 1);
+}
+
+/* memcpy and memset of any length, for callers that have a lock or their P at hand. */
+static always_inline void copy_bytes(void *to, const void *from, size_t size)
+{
+    struct thread *t = libc_enter();
+    memcpy(to, from, size);
+    libc_leave(t);
+}
+
+static always_inline void zero_bytes(void *p, size_t size)
+{
+    struct thread *t = libc_enter();
+    memset(p, 0, size);
+    libc_leave(t);
 }
 
 #endif

@@ -7,6 +7,7 @@
 struct thread {
     uint32_t rand[2];          /* owner thread: state of its random numbers */
     int32_t nlocks;            /* owner thread: runtime mutexes held (counted in debug builds) */
+    uint32_t in_libc;          /* owner thread: depth of libc_enter, see arch/arch.h */
     int32_t dying;             /* owner thread: depth of throws, so that a throw in a throw ends */
     const char *in_stackalloc; /* owner thread: what of the allocator of stacks it is in, or NULL */
     struct {                   /* owner thread: the mutexes held, innermost last (debug builds) */

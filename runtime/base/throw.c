@@ -16,7 +16,12 @@
 static int dying_tid; /* atomic: the thread that prints, 0: none */
 static char note[512];
 
-static _Noreturn void die(const char *prefix, const char *text)
+bool throwing(void)
+{
+    return load_relaxed(&dying_tid) != 0;
+}
+
+static _Noreturn void die(const char *lines, const char *prefix, const char *text)
 {
     int tid = (int)syscall(SYS_gettid);
     if (!cas_acqrel(&dying_tid, 0, tid)) { /* acqrel: nothing is published but the winner */
@@ -25,7 +30,7 @@ static _Noreturn void die(const char *prefix, const char *text)
         for (;;)
             pause();
     }
-    print_fd(2, "%s%s\n", prefix, text);
+    print_fd(2, "%s%s%s\n", lines, prefix, text);
     throw_traceback(2);
     /* not exit(): atexit handlers would run on a goroutine of a broken program */
     _exit(2);
@@ -33,7 +38,7 @@ static _Noreturn void die(const char *prefix, const char *text)
 
 void throw(const char *text)
 {
-    die("fatal error: ", text);
+    die("", "fatal error: ", text);
 }
 
 void throwf(const char *format, ...)
@@ -45,17 +50,22 @@ void throwf(const char *format, ...)
     vpr(&p, format, args);
     va_end(args);
     buf[p.len] = '\0';
-    die("fatal error: ", buf);
+    die("", "fatal error: ", buf);
 }
 
 void fatal(const char *text)
 {
-    die("fatal error: ", text);
+    die("", "fatal error: ", text);
+}
+
+void fatal_after(const char *lines, const char *text)
+{
+    die(lines, "fatal error: ", text);
 }
 
 void panic_text(const char *text)
 {
-    die("panic: ", text);
+    die("", "panic: ", text);
 }
 
 int error_note(int err, const char *format, ...)

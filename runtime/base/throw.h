@@ -11,9 +11,14 @@ _Noreturn void throwf(const char *format, ...) __attribute__((format(printf, 1, 
 
 /* A fatal error for which the caller is to blame (Go's fatal): no runtime frames wanted. */
 _Noreturn void fatal(const char *text);
+/* The same with lines before it, each ended by a newline. */
+_Noreturn void fatal_after(const char *lines, const char *text);
 
 /* "panic: TEXT" the same way. */
 _Noreturn void panic_text(const char *text);
+
+/* True from the first of these on: the process ends. */
+bool throwing(void);
 
 /* The last error that a call explained, for loam_error_text. Returns err. */
 int error_note(int err, const char *format, ...) __attribute__((format(printf, 2, 3)));

@@ -213,14 +213,14 @@ static always_inline void chancopy(const struct loam_hchan *c, void *dst, const 
     if (likely(!c->bulky))
         chancopy_fast(c, dst, src);
     else
-        memcpy(dst, src, c->elemsize);
+        copy_bytes(dst, src, c->elemsize);
 }
 
 /* The element of a receive that ended because the channel is closed. */
 static inline void chanzero(const struct loam_hchan *c, void *elem)
 {
     if (elem != NULL)
-        memset(elem, 0, c->elemsize);
+        zero_bytes(elem, c->elemsize);
 }
 
 /* The buffer's next free slot is filled, or its first element taken. Lock held. */

@@ -1,8 +1,8 @@
 /* The one source of public objects' memory; see mem.h.
  *
  * calloc and free may take libc's locks on the calling thread, so nothing that switches goroutine
- * is called here. A preempted goroutine that held malloc's lock would block its thread's others:
- * preemption is cooperative in C, so that does not happen. */
+ * is called here. A goroutine may be held by a signal inside of them, with its thread (sched/preempt.c),
+ * and then has another P afterwards: callers hold no lock and keep no P across these calls. */
 #include "mem/mem.h"
 
 #include <stdlib.h>

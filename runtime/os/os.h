@@ -24,8 +24,12 @@ void os_mem_give_back(void *p, size_t size);
 /* The same for a whole map of os_mem_map_small_pages or a part of it, with page tables and guards: as if
  * it were mapped anew, readable all the time. False: nothing has changed. */
 bool os_mem_renew(void *p, size_t size, const char *name);
-/* Makes [p, p+size) fault on access: by guard markers (kernel 6.13), else by mprotect. */
-int os_mem_guard(void *p, size_t size, bool force_mprotect);
+/* Makes [p, p+size) fault on access, by guard markers, which cost no map (kernel 6.13); -EINVAL:
+ * there are none. */
+int os_mem_guard(void *p, size_t size);
+/* os_mem_map_small_pages of n slots of size bytes each, of which the first `guard` bytes fault on
+ * access (SIGBUS or SIGSEGV), without guard markers: a map a slot. All or nothing. */
+void *os_mem_map_slots(size_t size, size_t n, size_t guard, size_t align, const char *name);
 /* os_mem_map whose bytes are zero in a forked child. */
 void *os_mem_map_wiped_on_fork(size_t size);
 
@@ -59,8 +63,14 @@ int os_gettid(void);
 int os_getpid(void);
 /* Sends a signal to one thread of this process. */
 int os_tgkill(int tid, int sig);
+/* The same with si_code SI_QUEUE and the mark in si_ptr. */
+int os_tgkill_marked(int tid, int sig, void *mark);
 /* One letter as in /proc/PID/stat: R running, S asleep, D disk, ...; '?' unknown. */
 char os_thread_state(int tid);
+/* The executable part of the module around an address; false: none is known there. */
+bool os_code_around(uintptr_t pc, uintptr_t *lo, uintptr_t *hi);
+/* The loader's function that finds the thread-locals of shared libraries. */
+uintptr_t os_tls_function(void);
 /* How many threads this process has; -errno. */
 int os_thread_count(void);
 /* CPUs of the affinity mask, at most what the cgroup's quota pays for (rounded up, 2 at least where
@@ -68,7 +78,7 @@ int os_thread_count(void);
 int os_cpu_count(void);
 /* Is it for want of descriptors or memory, so that the same may succeed another time? */
 bool os_transient(int err);
-/* The lowest and highest address of the calling thread's stack. */
+/* The lowest and highest address of the calling thread's stack, without its guard. */
 void os_thread_stack(uintptr_t *lo, uintptr_t *hi);
 /* Timers of this thread are exact to 1 ns instead of 50 us. Returns the former slack. */
 int64_t os_timer_slack(int64_t ns);
@@ -85,6 +95,8 @@ void os_yield(void);
 /* ---- Clock (clock.c) ----------------------------------------------------------------------- */
 
 int64_t os_nanotime(void); /* monotonic */
+/* The same without libc_enter: a loop of the program's that only looks at the clock can be preempted. */
+int64_t os_nanotime_open(void);
 /* When ns from now are over; INT64_MAX, which never comes: ns < 0, or too far away. */
 int64_t os_deadline(int64_t ns);
 
@@ -96,6 +108,22 @@ typedef void os_handler(int sig, siginfo_t *info, void *ucontext);
 int os_signal_install(int sig, os_handler *fn);
 /* Puts the default back if ours is still installed. */
 void os_signal_remove(int sig, os_handler *fn);
+/* A handler for faults before the program's own, which is left in *former. It runs with the flags and
+ * the mask of that one, and on the alternate stack. */
+int os_signal_chain(int sig, os_handler *fn, struct sigaction *former);
+/* Puts *former back if ours is still installed; false: the program has another now. */
+bool os_signal_unchain(int sig, os_handler *fn, const struct sigaction *former);
+/* In a handler: does what *former would have done. It may return, and then so must the handler. */
+void os_signal_forward(int sig, siginfo_t *info, void *ucontext, const struct sigaction *former);
+/* The kernel found it while the thread ran the instruction at hand: nobody sent it. */
+bool os_signal_is_fault(const siginfo_t *info);
+/* One signal that is shared with the program: fn is installed over whatever is there, and hands on what
+ * is not its own by os_signal_pass_on, from the handler. _keep looks whether the program has installed
+ * another since, and puts fn in front of that. _unshare leaves the program's. -errno. */
+int os_signal_share(int sig, os_handler *fn);
+void os_signal_keep(int sig, os_handler *fn);
+void os_signal_unshare(int sig, os_handler *fn);
+void os_signal_pass_on(int sig, siginfo_t *info, void *ucontext);
 /* Gives the calling thread an alternate signal stack unless it has one; the size in bytes of what
  * was mapped into *size, NULL if it had one. */
 void *os_altstack_set(size_t *size);

@@ -176,7 +176,7 @@ int malg(size_t stack_size, struct g **out)
         return err;
     uintptr_t top = s.hi - (s.color % COLORS) * cacheline;
     struct g *gp = (struct g *)align_down(top - sizeof(struct g), cacheline);
-    memset(gp, 0, sizeof *gp);
+    zero_bytes(gp, sizeof *gp);
     gp->stack = s;
     gp->stack.hi = (uintptr_t)gp;
     casgstatus(gp, G_idle, G_dead);

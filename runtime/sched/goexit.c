@@ -70,8 +70,8 @@ _Noreturn void goexit_current(void)
 void loam_goexit(void)
 {
     struct g *gp = getg_or_die("loam_goexit");
-    if (getm()->incall)
-        fatal("loam_goexit was called inside loam_blocking");
+    if (getm()->incall != 0)
+        cannot_switch("loam_goexit");
     void (*first)(void *) = gp->at_goexit;
     if (first != NULL) {
         gp->at_goexit = NULL;

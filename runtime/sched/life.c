@@ -68,7 +68,9 @@ struct g *getg_or_die(const char *what)
 
 static void free_all(void)
 {
-    traceback_fini(); /* first: its handler looks at what is freed here */
+    overflow_fini(); /* first, these three: their handlers look at what is freed here */
+    preempt_fini();
+    traceback_fini();
     gs_free();
     ps_free();
     for (struct m *mp = allm, *next; mp != NULL; mp = next) {
@@ -139,11 +141,13 @@ int sched_start(const struct life_config *config)
         error_note(err, "cannot read the program's own symbols: %s", strerror(-err));
         goto fail;
     }
+    overflow_init(config->handlers);
     err = procresize_start(n);
     if (err != 0) {
         error_note(err, "no memory for %d processors", n);
         goto fail;
     }
+    preempt_init(config->handlers);
     err = sysmon_start();
     if (err == 0 && !config->run_mode)
         err = newm_first();
@@ -258,7 +262,8 @@ static void m0_leave(struct m *mp)
     }
     lock(&sched.lock);
     store_relaxed(&m0->leave, 1);
-    bool parked = m0->idlelocked;
+    /* Held by a signal it cannot leave: it goes on when its goroutine gets a P, until that calls us. */
+    bool parked = m0->idlelocked && !load_relaxed(&m0->held);
     if (parked) {
         m0->idlelocked = false;
         sched.nmidlelocked--;
@@ -273,6 +278,8 @@ static void m0_leave(struct m *mp)
     unlock(&sched.lock);
     if (parked)
         notewakeup(&m0->park);
+    else if (!debug.dst_on)
+        handoffp(releasep(mp)); /* M0's goroutine may need it, and those that exit() waits for */
     or_relaxed(&m0->preempt, PREEMPT_SLICE);
     poll_break();
     int64_t deadline = os_nanotime() + M0_LEAVE_MS * INT64_C(1000000);

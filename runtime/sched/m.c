@@ -52,8 +52,10 @@ static struct m *m_again(void)
     mp->nextp = mp->oldp = NULL;
     mp->nextg = NULL;
     mp->lockedg = NULL;
-    mp->spinning = mp->blocked = mp->incall = mp->idlelocked = false;
+    mp->spinning = mp->blocked = mp->idlelocked = false;
+    mp->incall = 0;
     store_relaxed(&mp->sig_caught, 0);
+    store_relaxed(&mp->async, 0);
     store_relaxed(&mp->leave, 0);
     noteclear(&mp->park);
     return mp;
@@ -125,6 +127,8 @@ static void mstart(void *arg)
         struct p *pp = mp->nextp;
         mp->nextp = NULL;
         acquirep(mp, pp);
+    } else {
+        store_relaxed(&sched.spare_coming, 0);
     }
     schedule(mp);
     if (!load_relaxed(&sched.leaving))
@@ -155,6 +159,20 @@ static void newm(struct p *pp, bool spinning)
         throwf("failed to create new OS thread (have %d already): %s; ulimit -u or the cgroup's "
                "pids.max may be the limit",
                sched.mcount, strerror(-err));
+}
+
+/* Only if there is none idle, and one at a time: a new one may be slow to arrive. */
+bool m_spare(void)
+{
+    lock(&sched.lock);
+    bool idle = sched.midle != NULL, room = sched.mcount < sched.maxmcount;
+    unlock(&sched.lock);
+    if (idle || !room || load_relaxed(&sched.spare_coming))
+        return idle;
+    store_relaxed(&sched.spare_coming, 1);
+    if (newm_try(NULL, false) != 0) /* no thread to be had: next time */
+        store_relaxed(&sched.spare_coming, 0);
+    return false;
 }
 
 /* The first M of an embedded runtime, without a P: a system that has no thread for it is an error
@@ -306,10 +324,20 @@ void handoffp(struct p *pp)
         wake_for_timer(when);
 }
 
+void stopp_locked(struct m *mp)
+{
+    struct p *pp = mp->p;
+    traceev(EV_ProcStop, trace_clock(), (uint64_t)pp->id, 0);
+    mp->p = NULL;
+    store_relaxed(&pp->m, NULL);
+    caspstatus(pp, P_running, P_gcstop);
+    if (--sched.stopwait == 0)
+        notewakeup(&sched.stopnote);
+}
+
 /* Stops this M for a stop of the world. False: leave. */
 bool gcstopm(struct m *mp)
 {
-    struct p *pp = mp->p;
     if (mp->spinning) {
         mp->spinning = false;
         if ((int32_t)add_seqcst(&sched.nmspinning, -1u) < 0)
@@ -320,17 +348,14 @@ bool gcstopm(struct m *mp)
         unlock(&sched.lock);
         return true; /* over already */
     }
-    traceev(EV_ProcStop, trace_clock(), (uint64_t)pp->id, 0);
-    mp->p = NULL;
-    store_relaxed(&pp->m, NULL);
-    caspstatus(pp, P_running, P_gcstop);
-    if (--sched.stopwait == 0)
-        notewakeup(&sched.stopnote);
+    stopp_locked(mp);
     unlock(&sched.lock);
     return stopm(mp);
 }
 
 /* ---- Wired goroutines ---------------------------------------------------------------------------
+ *
+ * Those of loam_lock_os_thread, and those that a signal holds with their thread (preempt.c).
  *
  * A wired goroutine may be made runnable, and found, while its M is still on its way to sleep. So
  * startlockedm leaves the P in nextp, under sched.lock, and stoplockedm looks there first; idlelocked
@@ -343,7 +368,7 @@ bool stoplockedm(struct m *mp)
         handoffp(releasep(mp));
     lock(&sched.lock);
     if (mp->nextp == NULL) {
-        if (load_relaxed(&sched.leaving) || load_relaxed(&mp->leave)) {
+        if (load_relaxed(&sched.leaving) || (load_relaxed(&mp->leave) && !mp->held)) {
             unlock(&sched.lock);
             return false;
         }
@@ -360,7 +385,7 @@ bool startlockedm(struct m *mp, struct g *gp)
 {
     struct m *other = gp->lockedm;
     lock(&sched.lock);
-    if (load_relaxed(&other->leave)) {
+    if (load_relaxed(&other->leave) && !load_relaxed(&other->held)) {
         /* the end of loam_run: its thread has left, what is wired to it is abandoned */
         unlock(&sched.lock);
         return true;

@@ -68,7 +68,7 @@ static void copy_args(char *to, const char *from, size_t size)
     for (volatile char *v = to; size > 0; size--)
         *v++ = *from++;
 #else
-    memcpy(to, from, size);
+    copy_bytes(to, from, size);
 #endif
 }
 
@@ -143,8 +143,8 @@ static int newproc_alive(struct m *mp, const struct newborn *b)
     struct p *pp = mp != NULL ? mp->p : NULL;
     struct g *gp;
     int err = make(pp, parent, b, &gp);
-    if (err == 0)
-        enqueue_new(pp, gp);
+    if (err == 0) /* labels were allocated: it may be another P now */
+        enqueue_new(mp != NULL ? mp->p : NULL, gp);
     return err;
 }
 

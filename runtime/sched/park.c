@@ -138,16 +138,18 @@ void execute(struct m *mp, struct g *gp, bool inherit_time)
         and_relaxed(&mp->preempt, ~(uint32_t)PREEMPT_SLICE);
     traceev(EV_GoStart, trace_clock(), gp->goid, ++gp->traceseq);
     start_running(mp, gp, inherit_time);
+    sanitizer_release(&mp->g0); /* its stack, to loam_on_thread_stack, and back */
     gswitch(&mp->g0, gp, false);
+    sanitizer_acquire(&mp->g0);
     after_switch();
 }
 
 /* ---- Parking --------------------------------------------------------------------------------- */
 
-static noinline _Noreturn void cannot_park(void)
+noinline _Noreturn void cannot_switch(const char *what)
 {
-    (void)getg_or_die("a function that waits");
-    throw("a function that waits was called inside loam_blocking");
+    (void)getg_or_die(what);
+    throwf("%s was called inside %s", what, incall_text(getm()));
 }
 
 static void park_hook(struct m *mp, struct g *gp)
@@ -165,8 +167,8 @@ void gopark(bool (*unlockf)(struct g *, void *), void *l, enum waitreason reason
 {
     struct m *mp = getm();
     struct g *gp = mp->curg;
-    if (unlikely(gp == NULL || mp->p == NULL))
-        cannot_park();
+    if (unlikely(gp == NULL || mp->incall != 0))
+        cannot_switch("a function that waits");
     gp->waitreason = (uint8_t)reason;
     gp->waitsince = load_relaxed(&sched.coarse_now);
     traceev(EV_GoBlock, trace_clock(), gp->goid, reason);
@@ -274,6 +276,8 @@ void gosched(void)
 {
     struct m *mp = getm();
     struct g *gp = mp->curg;
+    if (unlikely(mp->incall != 0))
+        cannot_switch("a function that yields");
     if (must_schedule(mp, gp)) {
         traceev(EV_GoStop, trace_clock(), gp->goid, 0);
         gswitch_to_g0(mp, gp, preempt_hook);

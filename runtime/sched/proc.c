@@ -402,7 +402,7 @@ void schedule(struct m *mp)
     for (;;) {
         bool inherit = false;
         struct g *gp;
-        if (unlikely(load_relaxed(&mp->leave)))
+        if (unlikely(load_relaxed(&mp->leave)) && !mp->held) /* held: in a handler, below us */
             break;
         if (unlikely(mp->lockedg != NULL)) {
             if (!stoplockedm(mp))

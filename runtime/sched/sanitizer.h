@@ -52,6 +52,31 @@ static always_inline void sanitizer_after(struct g *self)
 #endif
 }
 
+static inline void sanitizer_release(void *p);
+static inline void sanitizer_acquire(void *p);
+
+/* Around a call of gp's on the stack of g0, and back. To ASan they are switches. To TSan it stays the
+ * same goroutine: what the call does is its doing. Only the memory of the stack is used by one goroutine
+ * after the other, which nothing but the thread orders. */
+static always_inline void sanitizer_call_begin(struct g *gp, struct g *g0)
+{
+    if (LOAM_ASAN)
+        sanitizer_before(gp, g0, false);
+    sanitizer_acquire(g0);
+}
+
+static always_inline void sanitizer_call_return(struct g *gp, struct g *g0)
+{
+    if (LOAM_ASAN)
+        sanitizer_before(g0, gp, false);
+}
+
+static always_inline void sanitizer_call_end(struct g *gp, struct g *g0)
+{
+    sanitizer_after(gp);
+    sanitizer_release(g0);
+}
+
 static inline void sanitizer_g_new(struct g *gp)
 {
     (void)gp;

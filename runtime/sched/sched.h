@@ -95,10 +95,10 @@ struct m {
     uint32_t preempt;     /* atomic: somebody wants this thread in the scheduler; PREEMPT_* */
     bool spinning;        /* owner thread: looks for work without having any */
     bool blocked;         /* owner thread: asleep on park */
-    bool incall;          /* owner thread: in loam_blocking */
-    uint32_t leave;       /* atomic: it shall leave the scheduler */
-    bool idlelocked;      /* sched.lock: asleep until its wired goroutine is runnable */
-    uint32_t alive;       /* atomic: its thread takes signals */
+    uint8_t incall;  /* owner thread: INCALL_*; while it is not 0 the goroutine may not switch */
+    uint32_t leave;  /* atomic: it shall leave the scheduler */
+    bool idlelocked; /* sched.lock: asleep until its wired goroutine is runnable */
+    uint32_t alive;  /* atomic: its thread takes signals */
     uint32_t being_made;  /* atomic: who makes its thread may still store the handle */
     int64_t former_slack; /* const once started: the thread's timer slack before */
     /* What the successor of a switch does for the goroutine that switched away (park.c). */
@@ -121,11 +121,19 @@ struct m {
     uint64_t edges[EDGE_COUNT]; /* owner thread writes, all read */
     uint64_t direct;            /* owner thread writes, all read: direct switches */
     uint64_t steals;            /* owner thread writes, all read */
-    /* A dump by signal (traceback.c): registers at the signal. */
+    /* A dump by signal (traceback.c), an overflow: registers at the signal. */
     uintptr_t sig_pc, sig_sp, sig_fp;
     uint32_t sig_caught; /* atomic */
+    /* Preemption by signal (preempt.c). The registers above are those of a held goroutine too. */
+    uint32_t async;      /* atomic: ASYNC_*, what the signal is to ask for */
+    uint32_t async_tick; /* atomic: only while its P's schedtick is this */
+    bool held;           /* atomic: asleep in the handler with its goroutine */
+    uint64_t holds;      /* owner thread writes, all read */
 };
 _Static_assert(offsetof(struct m, thread) == 0, "thread_self is the M");
+
+/* Calls that bind a goroutine to its thread: loam_blocking, loam_on_thread_stack; within each other. */
+enum { INCALL_BLOCKING = 1, INCALL_THREAD_STACK = 2 };
 
 enum { PREEMPT_SLICE = 1, PREEMPT_STOP = 2, PREEMPT_RANDOM = 4 };
 
@@ -148,7 +156,8 @@ struct p {
     struct {              /* sysmon: what it saw last */
         uint32_t schedtick, syscalltick;
         int64_t schedwhen, syscallwhen, lookwhen;
-        bool asleep; /* reported asleep in the kernel */
+        int64_t askwhen; /* the signal was sent */
+        bool asleep;     /* reported asleep in the kernel */
     } seen;
     uint64_t goid_next, goid_end; /* owner M: goroutine numbers at hand */
     struct g *gfree;              /* owner M: dead goroutines with default stacks */

@@ -26,6 +26,8 @@ struct gfreelist {
 };
 
 /* What sysmon is asked for. */
+struct printer;
+
 enum sysmon_want { SYSMON_RUN, SYSMON_PAUSE, SYSMON_END };
 
 struct schedt {
@@ -62,6 +64,8 @@ struct schedt {
     int32_t external;         /* goroutines that something outside will wake */
     int32_t external_threads;
     uint64_t handoffs, unannounced, stws;
+    uint32_t held;                      /* Ms asleep in the handler of preempt.c */
+    uint32_t spare_coming;              /* m_spare: its thread has not arrived yet */
     uint64_t foreign_edges[EDGE_COUNT]; /* transitions taken on foreign threads */
     uint32_t sysmonwait;                /* sysmon sleeps until work comes */
     uint32_t started;                   /* between start and stop, forked children included */
@@ -188,6 +192,9 @@ void execute(struct m *mp, struct g *gp, bool inherit_time);
 void after_switch(void);
 void goexit_switch(struct m *mp, struct g *gp, void (*hook)(struct m *, struct g *));
 
+/* Fatal: `what` was called where the goroutine cannot switch. */
+_Noreturn void cannot_switch(const char *what);
+
 /* ---- newproc.c ---- */
 void goroutine_entry(void); /* the first function on every goroutine's stack */
 /* Makes the main goroutine, runnable, on no queue: 0 or -errno with a noted text. */
@@ -232,8 +239,11 @@ struct p *pidleget_locked(void);
 bool stoplockedm(struct m *mp); /* false: leave */
 bool startlockedm(struct m *mp, struct g *gp);
 bool gcstopm(struct m *mp);
+void stopp_locked(struct m *mp); /* its P, for a stop of the world */
+bool m_spare(void);              /* an M is idle; else one is made. sysmon */
 
 /* ---- syscall.c ---- */
+const char *incall_text(const struct m *mp); /* which public call it is that binds the goroutine */
 bool exitsyscall_try_idle(struct m *mp);
 
 /* ---- stw.c ---- */
@@ -243,6 +253,14 @@ int procresize_start(int n); /* makes the first Ps: 0 or -errno */
 void ps_free(void);
 void preempt_all(void);
 void maxprocs_follow(int n);
+
+/* ---- preempt.c ---- */
+void preempt_init(bool handlers);
+void preempt_fini(void);
+/* mp has not answered a request to preempt: takes its P by a signal, if it still runs what it ran when
+ * its P's schedtick was `tick`. sysmon */
+void preempt_by_signal(struct m *mp, uint32_t tick);
+void preempt_all_by_signal(void); /* the same for a stop of the world, of all that run */
 
 /* ---- sysmon.c ---- */
 int sysmon_start(void);
@@ -291,5 +309,14 @@ void traceback_fini(void);
 /* For printers that must not write yet: a larger buffer of mapped memory, the caller unmaps it. */
 bool printer_grow(struct printer *p);
 extern bool throw_all; /* a fatal error is to print every goroutine */
+/* In a handler that is about to end the process: tracebacks of mp's goroutine begin at the signal. */
+void traceback_at_signal(struct m *mp, const void *ucontext);
+/* "FUNCTION (FILE:LINE)", or what is known. */
+void traceback_place(struct printer *p, uintptr_t pc);
+
+/* ---- overflow.c ---- */
+enum { THREAD_GUARD = 4096 }; /* below a thread's stack: what comes further down is not it */
+void overflow_init(bool handlers);
+void overflow_fini(void);
 
 #endif

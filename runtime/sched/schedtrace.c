@@ -179,6 +179,7 @@ static void read_stats(struct loam_sched_stats *out)
     s.handoffs = load_relaxed(&sched.handoffs);
     s.unannounced_sleeps = load_relaxed(&sched.unannounced);
     s.stw = load_relaxed(&sched.stws);
+    s.held = (int)load_relaxed(&sched.held);
     s.gomaxprocs = load_relaxed(&gomaxprocs);
     for (int i = 0, n = ps_len(); i < n; i++) {
         s.schedules += load_relaxed(&allp[i]->schedules);
@@ -187,6 +188,7 @@ static void read_stats(struct loam_sched_stats *out)
     for (struct m *mp = load_acquire(&allm); mp != NULL; mp = mp->alllink) {
         s.direct_switches += load_relaxed(&mp->direct);
         s.steals += load_relaxed(&mp->steals);
+        s.preemptions += load_relaxed(&mp->holds);
     }
     lock(&sched.lock);
     s.threads = sched.mcount + (sched.sysmon_handle != 0);

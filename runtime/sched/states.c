@@ -52,6 +52,7 @@ noinline void gtrace_print(const struct g *gp, uint32_t from, uint32_t to)
     if ((uint64_t)debug.gtrace != gp->goid)
         return;
     struct m *mp = getm();
+    struct thread *t = libc_enter();
     /* reading the virtual clock moves it: a line more must not make another run */
     int64_t ns = (debug.dst_on ? trace_clock() : nanotime()) - sched.start_time;
     PRINTER(p, 2);
@@ -69,6 +70,7 @@ noinline void gtrace_print(const struct g *gp, uint32_t from, uint32_t to)
         pr(&p, " reason=%s", waitreason_text(gp->waitreason));
     pr(&p, "\n");
     pr_flush(&p);
+    libc_leave(t);
 }
 
 size_t loam_read_edges(struct loam_edge *out, size_t n)

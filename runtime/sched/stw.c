@@ -5,6 +5,9 @@
  * stopwait counts those that are left, under sched.lock; the last one sets stopnote. One stop at a
  * time (stw_busy). The stopper's own P, if it has one, counts as stopped but stays with its M.
  *
+ * Who has not come after a millisecond gets a signal, which takes its P (preempt.c). Not for the end of
+ * the runtime: what is held so cannot be abandoned, and counts as running.
+ *
  * It may be called on a goroutine, on a foreign thread and on sysmon's. */
 #include "sched/sched_int.h"
 
@@ -19,6 +22,8 @@
 struct p *allp[MAX_PROCS];
 int ps_made;
 
+enum { SIGNAL_AFTER_NS = 1000000 };
+
 void preempt_all(void)
 {
     for (struct m *mp = load_acquire(&allm); mp != NULL; mp = mp->alllink)
@@ -28,7 +33,9 @@ void preempt_all(void)
 /* False: not before the deadline, or a foreign thread that would wait for the end of the runtime. */
 static bool take_turn(int64_t deadline)
 {
-    while (!cas_acquire(&sched.stw_busy, 0, 1)) { /* acquire: the former stop is over */
+    if (getm() != NULL && (getm()->incall & INCALL_THREAD_STACK))
+        cannot_switch("a function that stops the world"); /* always, not only when it has to wait */
+    while (!cas_acquire(&sched.stw_busy, 0, 1)) {         /* acquire: the former stop is over */
         struct m *mp = getm();
         if (mp != NULL && mp->p != NULL) { /* not so within loam_blocking */
             gosched();                     /* and be stopped */
@@ -69,11 +76,15 @@ static bool stop(enum stw_kind kind, int64_t timeout_ns)
     unlock(&sched.lock);
     if (debug.dst_on)
         poll_break(); /* its one thread may sleep with its P */
-    int64_t deadline = os_deadline(timeout_ns);
+    int64_t deadline = os_deadline(timeout_ns), asked = os_nanotime();
     while (wait && !notetsleep(&sched.stopnote, 100000)) {
         if (os_nanotime() >= deadline)
             return false;
         preempt_all(); /* an M that took a P since has missed the first call */
+        if (kind != STW_SHUTDOWN && os_nanotime() - asked >= SIGNAL_AFTER_NS) {
+            asked = os_nanotime();
+            preempt_all_by_signal();
+        }
     }
     add_relaxed(&sched.stws, 1); /* a statistic */
     return true;
@@ -172,7 +183,7 @@ bool stop_for_shutdown(int64_t timeout_ns)
         int64_t left = timeout_ns < 0 ? -1 : deadline - os_nanotime();
         if (timeout_ns >= 0 && left < 0)
             left = 0; /* below 0 is for ever */
-        if (stop(STW_SHUTDOWN, left) && calls_drained())
+        if (stop(STW_SHUTDOWN, left) && calls_drained() && load_seqcst(&sched.held) == 0)
             return true;
         start();
         left = deadline - os_nanotime();

@@ -29,9 +29,12 @@ void entersyscall(void)
 {
     struct m *mp = getm();
     struct g *gp = mp->curg;
-    if (mp->incall)
-        fatal("loam_blocking_enter: already in a blocking call");
-    mp->incall = true;
+    if (unlikely(mp->incall != 0)) {
+        if (mp->incall == INCALL_BLOCKING)
+            fatal("loam_blocking_enter: already in a blocking call");
+        cannot_switch("loam_blocking_enter");
+    }
+    mp->incall = INCALL_BLOCKING;
     struct p *pp = mp->p;
     traceev(EV_GoSyscallBegin, trace_clock(), gp->goid, ++pp->traceseq);
     casgstatus(gp, G_running, G_syscall);
@@ -77,9 +80,12 @@ void exitsyscall(void)
 {
     struct m *mp = getm();
     struct g *gp = mp->curg;
-    if (!mp->incall)
-        fatal("loam_blocking_leave: not in a blocking call");
-    mp->incall = false;
+    if (unlikely(mp->incall != INCALL_BLOCKING)) {
+        if (mp->incall == 0)
+            fatal("loam_blocking_leave: not in a blocking call");
+        cannot_switch("loam_blocking_leave");
+    }
+    mp->incall = 0;
     struct p *pp = mp->oldp;
     mp->oldp = NULL;
     if (unlikely(debug.dst_on)) {
@@ -123,6 +129,11 @@ void loam_blocking(void (*fn)(void *), void *arg)
     loam_blocking_enter();
     fn(arg);
     loam_blocking_leave();
+}
+
+const char *incall_text(const struct m *mp)
+{
+    return mp->incall & INCALL_THREAD_STACK ? "loam_on_thread_stack" : "loam_blocking";
 }
 
 /* ---- Goroutines wired to their thread --------------------------------------------------------- */

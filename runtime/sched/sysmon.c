@@ -4,7 +4,8 @@
  *  - retakes Ps from blocking calls that last longer than one of its rounds, if there is work for
  *    them (immediately otherwise not: the call mostly returns soon and finds its P);
  *  - asks goroutines that run for longer than their slice into the scheduler: 10 ms, or 1 ms while
- *    another waits on the same P. The request is a flag that runtime calls look at;
+ *    another waits on the same P. The request is a flag that runtime calls look at; who does not look
+ *    while another waits gets a signal (preempt.c);
  *  - starts a thread for timers that are due while all Ps run something long;
  *  - counts threads that sleep in the kernel with a P without having said so;
  *  - follows CPU affinity and the cgroup's quota, once a second;
@@ -25,9 +26,10 @@
 
 enum {
     SLEEP_MIN_US = 20,
-    SLEEP_MAX_US = 1000,         /* Go: 10 ms; but see wakep_soft in proc.c, and the 1 ms slice */
-    SLICE_NS = 10000000,         /* as in Go */
-    SLICE_CONTENDED_NS = 1000000 /* with someone waiting */
+    SLEEP_MAX_US = 1000,          /* Go: 10 ms; but see wakep_soft in proc.c, and the 1 ms slice */
+    SLICE_NS = 10000000,          /* as in Go */
+    SLICE_CONTENDED_NS = 1000000, /* with someone waiting */
+    ASK_AGAIN_NS = 500000         /* a signal costs its receiver 4 us */
 };
 
 void sysmon_wake(void)
@@ -41,7 +43,8 @@ static void sleep_while_idle(void)
 {
     lock(&sched.lock);
     bool idle = (load_relaxed(&sched.gcwaiting) ||
-                 load_relaxed(&sched.npidle) == (uint32_t)load_relaxed(&gomaxprocs)) &&
+                 (load_relaxed(&sched.npidle) == (uint32_t)load_relaxed(&gomaxprocs) &&
+                  sched.runqsize == 0)) && /* else a P was left for us to see: preempt.c */
                 load_relaxed(&sched.sysmon_want) == SYSMON_RUN; /* set under the lock: not missed */
     if (idle) {
         noteclear(&sched.sysmonnote);
@@ -72,13 +75,22 @@ static void look_at_running(struct p *pp, int64_t now)
         return;
     }
     int64_t ran = now - pp->seen.schedwhen;
-    bool contended = !runqempty(pp) || load_relaxed(&sched.runqsize) > 0;
+    int64_t timer = load_relaxed(&pp->timers_when);
+    bool contended =
+        !runqempty(pp) || load_relaxed(&sched.runqsize) > 0 || (timer != 0 && timer <= now);
     if (ran < (contended ? SLICE_CONTENDED_NS : SLICE_NS))
         return;
     struct m *mp = load_relaxed(&pp->m);
     if (mp == NULL)
         return;
-    or_relaxed(&mp->preempt, PREEMPT_SLICE);
+    /* A goroutine that did not see the request calls nothing of the runtime, or sleeps in the kernel. If
+     * somebody wants its P, that is taken by a signal. */
+    if (!(load_relaxed(&mp->preempt) & PREEMPT_SLICE)) {
+        or_relaxed(&mp->preempt, PREEMPT_SLICE);
+    } else if (contended && now - pp->seen.askwhen >= ASK_AGAIN_NS) {
+        pp->seen.askwhen = now;
+        preempt_by_signal(mp, tick);
+    }
     /* once a slice: a look at /proc costs 20 us */
     if (ran >= SLICE_NS && now - pp->seen.lookwhen >= SLICE_NS && !pp->seen.asleep &&
         load_relaxed(&mp->curg) != NULL && !load_relaxed(&mp->sig_caught)) {

@@ -22,7 +22,13 @@
 
 #include <loam.h>
 
-enum { MAX_FRAMES = 100, PATIENCE_NS = 200000000, MAIN_GOID = 1 };
+enum {
+    INNER_FRAMES = 50,
+    OUTER_FRAMES = 50, /* Go's: of a deep stack both ends are shown */
+    ENTRY_FRAMES = 3,  /* at most, below a goroutine's function */
+    PATIENCE_NS = 200000000,
+    MAIN_GOID = 1
+};
 
 bool throw_all;
 
@@ -67,6 +73,17 @@ static void look_up(uintptr_t pc, bool is_return, struct symtab_entry *e)
     }
 }
 
+void traceback_place(struct printer *p, uintptr_t pc)
+{
+    struct symtab_entry e;
+    (void)symtab_find(pc, &e);
+    pr(p, "%s (", e.function != NULL ? e.function : "?");
+    if (e.file != NULL)
+        pr(p, "%s:%u)", e.file, e.line);
+    else
+        pr(p, "%s +0x%lx)", e.module != NULL ? e.module : "?", (unsigned long)e.module_offset);
+}
+
 static bool is_entry(const char *name)
 {
     static const char *const ours[] = {"goroutine_entry", "arch_entry", "main_entry"};
@@ -92,27 +109,39 @@ static bool is_runtime_file(const char *file)
     return false;
 }
 
+/* Public functions that call one of the program's: what is above them is not theirs. */
+static bool calls_back(const char *name)
+{
+    static const char *const names[] = {"loam_blocking", "loam_on_thread_stack", "loam_once_do"};
+    for (size_t i = 0; i < nelem(names); i++)
+        if (strcmp(name, names[i]) == 0)
+            return true;
+    return false;
+}
+
 /* How many frames on top are the runtime's: up to the outermost public function near the top, or,
  * where that made its last call a jump and is not on the stack, the last one from our files. */
-static int skip_runtime(const uintptr_t *pcs, int n, bool first_is_return)
+static size_t skip_runtime(const uintptr_t *pcs, size_t n, bool first_is_return)
 {
-    int outermost = -1; /* public function */
-    int ours = 0;
-    for (int i = 0; i < n && i < 12; i++) {
+    size_t outermost = n; /* public function; n: none */
+    size_t ours = 0;
+    for (size_t i = 0; i < n && i < 12; i++) {
         struct symtab_entry e;
         look_up(pcs[i], i > 0 || first_is_return, &e);
-        bool more = true;
+        bool more = true, program = e.file != NULL && !is_runtime_file(e.file);
         while (more) {
-            if (e.function != NULL && strncmp(e.function, "loam_", 5) == 0)
+            if (e.function != NULL && calls_back(e.function))
+                program = true;
+            else if (e.function != NULL && strncmp(e.function, "loam_", 5) == 0)
                 outermost = i;
             more = symtab_outer(&e);
         }
-        if (e.file != NULL && !is_runtime_file(e.file))
+        if (program)
             break;
         if (e.file != NULL && ours == i && i + 1 < n)
             ours = i + 1;
     }
-    return outermost >= 0 ? outermost : ours;
+    return outermost < n ? outermost : ours;
 }
 
 /* What a traceback has shown so far. */
@@ -125,40 +154,87 @@ static enum shown whose(const struct symtab_entry *e)
     return ours ? SHOWN_RUNTIME : SHOWN_PROGRAM;
 }
 
-static noinline enum shown print_stack(struct printer *p, uintptr_t pc, uintptr_t fp, uintptr_t lo,
-                                       uintptr_t hi, bool first_is_return)
+/* Where a walk begins. */
+struct from {
+    uintptr_t pc, fp;
+    uintptr_t lo, hi; /* of the stack that it was on */
+    bool
+        signalled; /* a signal stopped it there; else it made a call, and pc is its return address */
+};
+
+/* The frames of a goroutine: the first ones and the last ones. */
+struct frames {
+    uintptr_t first[INNER_FRAMES];
+    uintptr_t last[OUTER_FRAMES + ENTRY_FRAMES]; /* a ring of those behind the first */
+    size_t n;
+};
+
+static void add_frame(struct frames *f, uintptr_t pc)
 {
-    uintptr_t pcs[MAX_FRAMES];
-    int n = 0;
-    enum shown shown = SHOWN_NOTHING;
-    bool cut = false;
-    pcs[n++] = pc;
-    while (arch_frame_ok(fp, lo, hi)) {
-        uintptr_t next;
-        arch_frame_next(fp, &pc, &next);
+    if (f->n < INNER_FRAMES)
+        f->first[f->n] = pc;
+    else
+        f->last[(f->n - INNER_FRAMES) % nelem(f->last)] = pc;
+    f->n++;
+}
+
+static uintptr_t frame_at(const struct frames *f, size_t i)
+{
+    return i < INNER_FRAMES ? f->first[i] : f->last[(i - INNER_FRAMES) % nelem(f->last)];
+}
+
+static void walk(const struct g *gp, const struct from *at, struct frames *f)
+{
+    uintptr_t pc = at->pc, fp = at->fp, lo = at->lo, hi = at->hi;
+    f->n = 0;
+    add_frame(f, pc);
+    for (;;) {
+        if (!arch_frame_ok(fp, lo, hi)) {
+            /* the end, or from the thread's stack on to the goroutine's own: loam_on_thread_stack */
+            if (hi == gp->stack.hi || !arch_frame_ok(fp, gp->stack.lo, gp->stack.hi))
+                break;
+            hi = gp->stack.hi;
+        }
+        lo = fp + 1; /* stacks grow down: callers lie above */
+        arch_frame_next(fp, &pc, &fp);
         if (pc == 0)
             break;
-        if (n == MAX_FRAMES) {
-            cut = true;
-            break;
-        }
-        pcs[n++] = pc;
-        if (next <= fp) /* stacks grow down: callers lie above */
-            break;
-        fp = next;
+        add_frame(f, pc);
     }
-    for (int i = skip_runtime(pcs, n, first_is_return); i < n; i++) {
+}
+
+static bool is_entry_frame(uintptr_t pc)
+{
+    struct symtab_entry e;
+    look_up(pc, true, &e);
+    return pc == (uintptr_t)arch_entry || is_entry(e.function);
+}
+
+static noinline enum shown print_stack(struct printer *p, const struct g *gp, const struct from *at)
+{
+    struct frames f;
+    enum shown shown = SHOWN_NOTHING;
+    walk(gp, at, &f);
+    size_t n = f.n;
+    for (int i = 0; i < ENTRY_FRAMES && n > 1 && is_entry_frame(frame_at(&f, n - 1)); i++)
+        n--;
+    size_t skipped = skip_runtime(f.first, f.n < INNER_FRAMES ? f.n : INNER_FRAMES, !at->signalled);
+    for (size_t i = skipped; i < n; i++) {
+        if (i == INNER_FRAMES && n > INNER_FRAMES + OUTER_FRAMES) {
+            size_t elided = n - INNER_FRAMES - OUTER_FRAMES;
+            pr(p, "...%zu frames elided...\n", elided);
+            i += elided;
+        }
         struct symtab_entry e;
-        look_up(pcs[i], i > 0 || first_is_return, &e);
-        if (pcs[i] == (uintptr_t)arch_entry || is_entry(e.function))
+        uintptr_t pc = frame_at(&f, i);
+        look_up(pc, i > 0 || !at->signalled, &e);
+        if (pc == (uintptr_t)arch_entry || is_entry(e.function))
             break;
         do {
-            print_frame(p, &e, pcs[i]);
+            print_frame(p, &e, pc);
             shown = whose(&e) > shown ? whose(&e) : shown;
         } while (symtab_outer(&e));
     }
-    if (cut)
-        pr(p, "...more frames elided...\n");
     return shown;
 }
 
@@ -206,7 +282,7 @@ static void print_header(struct printer *p, const struct g *gp, uint32_t status,
     struct p *pp = mp != NULL ? load_relaxed(&mp->p) : NULL;
     if (status == G_running && gp != getg() && pp != NULL && pp->seen.asleep)
         pr(p, ", asleep in the kernel");
-    if (gp->lockedm != NULL)
+    if (gp->locked != 0)
         pr(p, ", locked to thread");
     pr(p, "]");
     if (halted || gp == getg()) /* they may come and go otherwise */
@@ -225,14 +301,47 @@ static void print_created(struct printer *p, const struct g *gp)
     print_place(p, &e);
 }
 
-/* The calling goroutine, from its caller's caller on. */
+static bool within(uintptr_t at, uintptr_t lo, uintptr_t hi)
+{
+    return at >= lo && at < hi;
+}
+
+/* Which stack gp is on: its own, or that of its thread in loam_on_thread_stack. Who runs into the guard
+ * below one is on it too. False: neither, it is being switched. */
+static bool stack_at(const struct g *gp, const struct m *mp, uintptr_t sp, struct from *at)
+{
+    const struct stack *s = &gp->stack;
+    if (!within(sp, s->lo - STACK_GUARD, s->hi)) {
+        s = &mp->g0.stack;
+        if (!(mp->incall & INCALL_THREAD_STACK) || !within(sp, s->lo - THREAD_GUARD, s->hi))
+            return false;
+    }
+    at->lo = s->lo;
+    at->hi = s->hi;
+    return true;
+}
+
+/* Where a signal stopped it. A large frame may have put sp far below the stack, but not fp. */
+static bool signal_at(const struct g *gp, const struct m *mp, struct from *at)
+{
+    *at = (struct from){.pc = mp->sig_pc, .fp = mp->sig_fp, .signalled = true};
+    return stack_at(gp, mp, mp->sig_sp, at) || stack_at(gp, mp, mp->sig_fp, at);
+}
+
+/* The calling goroutine, from its caller's caller on; in a handler, from where the signal came. */
 static noinline void print_current(struct printer *p, const struct g *gp)
 {
+    const struct m *mp = getm();
     uintptr_t fp = (uintptr_t)__builtin_frame_address(0);
-    uintptr_t pc, next;
-    arch_frame_next(fp, &pc, &next);
+    struct from at = {0};
+    bool found = stack_at(gp, mp, fp, &at);
+    if (found)
+        arch_frame_next(fp, &at.pc, &at.fp);
+    else if (load_acquire(&mp->sig_caught))
+        found = signal_at(gp, mp, &at);
     print_header(p, gp, load_relaxed(&gp->status), false);
-    (void)print_stack(p, pc, next, gp->stack.lo, gp->stack.hi, true);
+    if (found)
+        (void)print_stack(p, gp, &at);
     print_created(p, gp);
 }
 
@@ -243,16 +352,23 @@ static void print_other(struct printer *p, const struct g *gp, bool halted)
         return;
     print_header(p, gp, status, halted);
     struct m *mp = load_relaxed(&gp->m);
+    struct from at;
     /* acquire: the registers are there. It may have been caught in the middle of a switch. */
-    bool caught = mp != NULL && load_acquire(&mp->sig_caught) && mp->sig_sp >= gp->stack.lo &&
-                  mp->sig_sp < gp->stack.hi;
-    if (caught) {
-        (void)print_stack(p, mp->sig_pc, mp->sig_fp, gp->stack.lo, gp->stack.hi, false);
+    /* One held in preempt.c's handler has no M, but its registers are there as well. */
+    struct m *holder = status == G_runnable ? load_relaxed(&gp->lockedm) : NULL;
+    bool held = holder != NULL && load_acquire(&holder->held);
+    bool caught = mp != NULL && load_acquire(&mp->sig_caught);
+    if ((held && signal_at(gp, holder, &at)) || (caught && signal_at(gp, mp, &at))) {
+        (void)print_stack(p, gp, &at);
     } else if (status == G_waiting || status == G_runnable) {
         enum shown shown = SHOWN_NOTHING;
-        if (gp->sched.sp >= gp->stack.lo && gp->sched.sp < gp->stack.hi)
-            shown = print_stack(p, arch_gobuf_pc(&gp->sched), arch_gobuf_fp(&gp->sched),
-                                gp->stack.lo, gp->stack.hi, true);
+        if (within(gp->sched.sp, gp->stack.lo, gp->stack.hi)) {
+            at = (struct from){.pc = arch_gobuf_pc(&gp->sched),
+                               .fp = arch_gobuf_fp(&gp->sched),
+                               .lo = gp->stack.lo,
+                               .hi = gp->stack.hi};
+            shown = print_stack(p, gp, &at);
+        }
         print_start(p, gp, shown);
     } else {
         pr(p, "\tgoroutine running on other thread; stack unavailable\n");
@@ -320,9 +436,9 @@ void loam_dump_goroutines(int fd)
          * the loader's lock, which a goroutine that is to be stopped may hold. */
         symtab_refresh();
         /* With a limit: who asks for a dump may do so because a goroutine never comes back. In a
-         * blocking call we have no P to halt; they run on then. */
+         * blocking call we have no P to halt, on the thread's stack it may not be; they run on then. */
         enum stw_result stop = STW_NO_TURN;
-        if (gp == NULL || getm()->p != NULL)
+        if (gp == NULL || getm()->incall == 0)
             stop = stopTheWorldFor(STW_DUMP, PATIENCE_NS);
         if (gp != NULL)
             print_current(&p, gp);
@@ -334,8 +450,8 @@ void loam_dump_goroutines(int fd)
     bool cut = p.err != 0;
     p.fd = fd;
     p.err = 0;
-    if (gp != NULL && getm()->p == NULL)
-        pr_flush(&p); /* in a blocking call already */
+    if (gp != NULL && getm()->incall != 0)
+        pr_flush(&p); /* in a blocking call already, or where none can be begun */
     else
         loam_blocking(write_out, &p);
     os_mem_unmap(p.buf, p.cap);
@@ -358,7 +474,7 @@ void throw_traceback(int fd)
 
 /* ---- SIGQUIT ------------------------------------------------------------------------------------- */
 
-static void note_registers(struct m *mp, const void *uc)
+void traceback_at_signal(struct m *mp, const void *uc)
 {
     arch_ucontext_regs(uc, &mp->sig_pc, &mp->sig_sp, &mp->sig_fp);
     store_release(&mp->sig_caught, 1); /* release: the registers are there */
@@ -374,7 +490,8 @@ static bool halt_threads(int self)
     for (int tries = 0; tries < 2000; tries++) {
         bool all = true;
         for (struct m *mp = load_acquire(&allm); mp != NULL; mp = mp->alllink)
-            if (mp->tid != self && load_acquire(&mp->alive) && !load_relaxed(&mp->sig_caught))
+            if (mp->tid != self && load_acquire(&mp->alive) && !load_relaxed(&mp->sig_caught) &&
+                !load_relaxed(&mp->held)) /* blocks all signals; runs no more */
                 all = false;
         if (all)
             return true;
@@ -390,7 +507,7 @@ static void on_sigquit(int sig, siginfo_t *info, void *uc)
     int tid = os_gettid();
     struct m *mp = getm();
     if (mp != NULL)
-        note_registers(mp, uc);
+        traceback_at_signal(mp, uc);
     if (!cas_acqrel(&quit_tid, 0, tid)) { /* acqrel: elects the one that prints, no more */
         for (;;)
             pause();

@@ -3,8 +3,15 @@
  * Lock: stack_lock (rank stack). The scheduler keeps dead goroutines with their stacks, so this is the
  * slow path.
  *
- * Rejected: one map per slot, which ends at vm.max_map_count / 2 stacks; guard pages by mprotect
- * where the kernel has guard markers, because each splits a map in three. */
+ * Guards are markers in the page table (Linux 6.13), installed when a slot is first handed out. Where
+ * the kernel has none, or refuses them because the memory is locked, a slab is mapped slot by slot
+ * instead (os_mem_map_slots): a map each, so that vm.max_map_count, 65,530 as kernels come, ends it at
+ * 65,000 stacks, with an error. No stack is handed out without a guard.
+ *
+ * Rejected: guards by mprotect, each of which splits a map in three: an end at 32,753 stacks; holes
+ * between stacks as guards, which any later map may fill; maps that grow down, which the kernel lets
+ * grow into each other; userfaultfd, which sandboxes refuse; stacks without guards on request, with a
+ * canary that is looked at when one parks: nobody needs them, and they find damage when it is done. */
 #include "stack/stack.h"
 
 #include "base/config.h"
@@ -25,6 +32,7 @@ struct slab {
     struct slab *next;
     char *base;
     size_t bytes;
+    bool guarded;    /* const: each slot has its guard already */
     uint32_t number; /* const; see struct stack */
     int class;       /* const */
     uint32_t slots;  /* const */
@@ -44,6 +52,7 @@ static struct {
 } classes[CLASSES];              /* stack_lock */
 static struct slab *dirty_slabs; /* stack_lock */
 static struct mutex stack_lock = MUTEX_INIT(stack);
+static bool no_markers; /* stack_lock: the kernel refused one */
 static uint64_t mapped; /* stack_lock */
 static uint64_t slots;  /* stack_lock: handed out */
 
@@ -67,6 +76,13 @@ int slot_class(size_t size)
     return c;
 }
 
+static char *map_slots(size_t size, uint32_t n, bool guarded)
+{
+    if (guarded)
+        return os_mem_map_slots(size, n, STACK_GUARD, STACK_SLOT, "loam stacks");
+    return os_mem_map_small_pages(size * n, STACK_SLOT, "loam stacks");
+}
+
 static struct slab *slab_at(uint32_t number)
 {
     return &slab_pages[number / PAGE_SLABS][number % PAGE_SLABS];
@@ -86,12 +102,12 @@ static struct slab *next_slab(void)
 static bool grow_slab(int c)
 {
     size_t size = class_size(c);
+    bool guarded = no_markers || debug.stackguard != 0;
     struct slab *s = next_slab();
     char *base = NULL;
     uint32_t n = c == 0 ? SLAB_SLOTS : c < 4 ? 16u >> c : 1;
     if (s != NULL) /* where addresses are scarce, fewer at a time */
-        while ((base = os_mem_map_small_pages(size * n, STACK_SLOT, "loam stacks")) == NULL &&
-               n > 1)
+        while ((base = map_slots(size, n, guarded)) == NULL && n > 1)
             n /= 2;
     if (base == NULL)
         return false;
@@ -103,6 +119,7 @@ static bool grow_slab(int c)
                        .number = number,
                        .class = c,
                        .slots = n,
+                       .guarded = guarded,
                        .next_back = s,
                        .next_dirty = s};
     classes[c].slabs = s;
@@ -110,6 +127,34 @@ static bool grow_slab(int c)
     classes[c].fresh_left = n;
     mapped += size * n;
     return true;
+}
+
+/* The next slot, guarded; NULL: none to be had. */
+static char *take_slot(int c)
+{
+    for (;;) {
+        if (classes[c].fresh_left == 0 && !grow_slab(c))
+            return NULL;
+        char *slot = classes[c].fresh;
+        if (classes[c].slabs->guarded || os_mem_guard(slot, STACK_GUARD) == 0) {
+            classes[c].fresh += class_size(c);
+            classes[c].fresh_left--;
+            return slot;
+        }
+        no_markers =
+            true; /* once more, with a slab that needs none; the rest of this one is left */
+        classes[c].fresh_left = 0;
+    }
+}
+
+static int no_slot(int c)
+{
+    bool by_maps = no_markers || debug.stackguard != 0;
+    return error_note(-ENOMEM,
+                      "no address space for another stack of %zu KB: %lu are in use, %lu MB "
+                      "(ulimit -v, vm.overcommit_memory and vm.max_map_count limit them%s)",
+                      class_size(c) >> 10, (unsigned long)slots, (unsigned long)(mapped >> 20),
+                      by_maps ? "; each is a map of its own, as always before Linux 6.13" : "");
 }
 
 /* ---- Slots that came back ---------------------------------------------------------------------- */
@@ -149,7 +194,7 @@ static int take_back(int c, struct stack *out)
                 continue;
             uintptr_t slot = (uintptr_t)s->base + i * class_size(c);
             if (has(s->bare, i)) {
-                int err = os_mem_guard((void *)slot, STACK_GUARD, debug.stackguard != 0);
+                int err = os_mem_guard((void *)slot, STACK_GUARD);
                 if (err != 0)
                     return err;
                 exclude(s->bare, i);
@@ -190,7 +235,7 @@ void slot_free(struct stack st)
 /* Those slots of s are taken: nobody else looks at them. True: their guards are gone too. */
 static bool give_back(struct slab *s, const slot_set which, uint32_t n)
 {
-    if (n == s->slots && os_mem_renew(s->base, s->bytes, "loam stacks"))
+    if (n == s->slots && !s->guarded && os_mem_renew(s->base, s->bytes, "loam stacks"))
         return true;
     size_t size = class_size(s->class);
     for (uint32_t i = 0; i < s->slots; i++) {
@@ -248,29 +293,16 @@ int slot_alloc(size_t size, struct stack *out)
     int err = take_back(c, out);
     if (err != 0) {
         err = error_note(-ENOMEM, "cannot guard a stack again: %s", strerror(-err));
-    } else if (out->lo != 0) {
-        /* one that came back */
-    } else if (classes[c].fresh_left == 0 && !grow_slab(c)) {
-        err = error_note(-ENOMEM,
-                         "no address space for another stack of %zu KB: %lu are in use, %lu MB "
-                         "(ulimit -v, vm.overcommit_memory and vm.max_map_count limit them)",
-                         class_size(c) >> 10, (unsigned long)slots, (unsigned long)(mapped >> 20));
-    } else {
-        char *slot = classes[c].fresh;
-        err = os_mem_guard(slot, STACK_GUARD, debug.stackguard != 0);
-        if (err != 0) {
-            err = error_note(-ENOMEM,
-                             "cannot guard stack number %lu: %s (before Linux 6.13 every guard is "
-                             "a map of its own: raise vm.max_map_count)",
-                             (unsigned long)slots + 1, strerror(-err));
+    } else if (out->lo == 0) { /* none came back */
+        char *slot = take_slot(c);
+        if (slot == NULL) {
+            err = no_slot(c);
         } else {
             *out = (struct stack){.lo = (uintptr_t)slot + STACK_GUARD,
                                   .hi = (uintptr_t)slot + class_size(c),
                                   .size_class = (uint16_t)c,
                                   .color = (uint16_t)classes[c].fresh_color++,
                                   .slab = classes[c].slabs->number};
-            classes[c].fresh += class_size(c);
-            classes[c].fresh_left--;
             slots++;
         }
     }
@@ -295,6 +327,7 @@ void slots_fini(void)
         }
     }
     memset(classes, 0, sizeof classes);
+    no_markers = false;
     for (int i = 0; i < PAGES; i++) {
         os_mem_unmap(slab_pages[i], PAGE_BYTES);
         slab_pages[i] = NULL;

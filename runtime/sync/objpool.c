@@ -78,31 +78,48 @@ struct loam_objpool {
 
 /* ---- The deque --------------------------------------------------------------------------------- */
 
-/* Makes a ring of twice the size; NULL: no memory. Owner. */
-static struct ring *grow(struct deque *d, struct ring *old, uint64_t top, uint64_t bottom)
+/* What put needs and cannot have yet. Memory is taken while neither the lock nor a P is held, for that may
+ * wait for libc's locks: see mem/objalloc.c. */
+struct want {
+    struct ring *ring; /* taken, not used yet */
+    uint64_t slots;    /* a ring of so many is missing; 0: none */
+};
+
+static bool ring_make(struct want *w)
 {
-    uint64_t size = old != NULL ? 2 * (old->mask + 1) : RING_FIRST;
-    struct ring *new = objalloc(sizeof *new + size * sizeof new->slot[0], OBJ_OBJPOOL);
-    if (new == NULL)
-        return NULL;
+    objfree(w->ring, OBJ_OBJPOOL);
+    w->ring = objalloc(sizeof *w->ring + w->slots * sizeof w->ring->slot[0], OBJ_OBJPOOL);
+    if (w->ring == NULL)
+        return false;
+    w->ring->mask = w->slots - 1;
+    w->slots = 0;
+    return true;
+}
+
+/* Puts the ring `new` in the place of `old`. Owner. */
+static void grow(struct deque *d, struct ring *old, struct ring *new, uint64_t top, uint64_t bottom)
+{
     new->older = old;
-    new->mask = size - 1;
     for (uint64_t i = top; i != bottom; i++)
         store_relaxed(&new->slot[i & new->mask], load_relaxed(&old->slot[i & old->mask]));
     store_release(&d->ring, new); /* release: thieves see what it holds */
-    return new;
 }
 
-/* Owner. False: no memory. */
-static bool deque_push(struct deque *d, void *obj)
+/* Owner. False: a larger ring is wanted. */
+static bool deque_push(struct deque *d, void *obj, struct want *w)
 {
     uint64_t bottom = load_acquire(&d->bottom); /* (4) */
     uint64_t top = load_acquire(&d->top);       /* (3) */
     struct ring *ring = load_relaxed(&d->ring); /* ours */
     if (ring == NULL || bottom - top > ring->mask) {
-        ring = grow(d, ring, top, bottom);
-        if (ring == NULL)
+        uint64_t slots = ring != NULL ? 2 * (ring->mask + 1) : RING_FIRST;
+        if (w->ring == NULL || w->ring->mask + 1 != slots) {
+            w->slots = slots;
             return false;
+        }
+        grow(d, ring, w->ring, top, bottom);
+        ring = w->ring;
+        w->ring = NULL;
     }
     store_relaxed(&ring->slot[bottom & ring->mask], obj);
     store_release(&d->bottom, bottom + 1); /* (1) */
@@ -158,37 +175,51 @@ static void deque_free(struct deque *d)
 
 /* ---- Parts ------------------------------------------------------------------------------------- */
 
-/* A table of at least n places. NULL: no memory. lock */
-static struct table *table_of(struct loam_objpool *pool, int n)
+/* Puts the table `new`, which has more places, in front of the one there is. lock */
+static void table_install(struct loam_objpool *pool, struct table *new)
 {
     struct table *old = load_relaxed(&pool->table); /* written under the lock */
-    if (old != NULL && n <= old->n)
-        return old;
-    if (old != NULL && n < 2 * old->n)
-        n = 2 * old->n;
-    struct table *new = objalloc(sizeof *new + (size_t)n * sizeof new->part[0], OBJ_OBJPOOL);
-    if (new == NULL)
-        return NULL;
     new->older = old;
-    new->n = n;
-    for (int i = 0; old != NULL && i < old->n; i++)
+    for (int i = 0; i < old->n; i++)
         store_relaxed(&new->part[i], load_relaxed(&old->part[i]));
     store_release(&pool->table, new); /* release: readers see n and the parts */
-    return new;
 }
 
-/* Makes the part of number id, unless it is there. NULL: no memory. */
-static noinline struct part *part_new(struct loam_objpool *pool, int id)
+/* Makes the part of number id, unless it is there. False: no memory. The caller may have another P
+ * afterwards. */
+static noinline bool part_new(struct loam_objpool *pool, int id)
 {
-    lock(&pool->lock);
-    struct table *table = table_of(pool, id < gomaxprocs ? gomaxprocs : id + 1);
-    struct part *part = table != NULL ? load_relaxed(&table->part[id]) : NULL;
-    if (table != NULL && part == NULL) {
-        part = objalloc(sizeof *part, OBJ_OBJPOOL);
-        store_release(&table->part[id], part); /* release: others see it zeroed */
+    struct part *part = objalloc(sizeof *part, OBJ_OBJPOOL);
+    struct table *larger = NULL;
+    bool done = false;
+    while (part != NULL) {
+        lock(&pool->lock);
+        if (larger != NULL && larger->n > load_relaxed(&pool->table)->n) {
+            table_install(pool, larger);
+            larger = NULL;
+        }
+        struct table *table = load_relaxed(&pool->table);
+        int n = table->n;
+        done = id < n;
+        if (done && load_relaxed(&table->part[id]) == NULL) {
+            store_release(&table->part[id], part); /* release: others see it zeroed */
+            part = NULL;
+        }
+        unlock(&pool->lock);
+        if (done)
+            break;
+        int procs = load_relaxed(&gomaxprocs);
+        n = 2 * n > procs ? 2 * n : procs;
+        n = n > id ? n : id + 1;
+        objfree(larger, OBJ_OBJPOOL);
+        larger = objalloc(sizeof *larger + (size_t)n * sizeof larger->part[0], OBJ_OBJPOOL);
+        if (larger == NULL)
+            break;
+        larger->n = n;
     }
-    unlock(&pool->lock);
-    return part;
+    objfree(larger, OBJ_OBJPOOL);
+    objfree(part, OBJ_OBJPOOL);
+    return done;
 }
 
 /* The part of this P, NULL if it has none yet. */
@@ -249,12 +280,37 @@ void *loam_objpool_get(struct loam_objpool *pool)
     return obj;
 }
 
-/* Notes an object that came from a thread without a P. False: no memory. */
-static noinline bool put_without_p(struct loam_objpool *pool, void *obj)
+/* One try. False: something is wanted, or there is no memory. */
+static bool put(struct loam_objpool *pool, void *obj, struct want *w)
 {
-    lock(&pool->lock);
-    bool ok = deque_push(&pool->others, obj);
-    unlock(&pool->lock);
+    struct p *pp = this_p();
+    if (unlikely(pp == NULL)) {
+        lock(&pool->lock);
+        bool ok = deque_push(&pool->others, obj, w);
+        unlock(&pool->lock);
+        return ok;
+    }
+    struct part *part = part_find(pool, pp->id);
+    while (unlikely(part == NULL)) {
+        if (!part_new(pool, pp->id))
+            return false;
+        pp = this_p();
+        part = part_find(pool, pp->id);
+    }
+    if (load_relaxed(&part->private) == NULL) { /* ours */
+        store_release(&part->private, obj);     /* (4), and thieves when this P is gone */
+        return true;
+    }
+    return deque_push(&part->deque, obj, w);
+}
+
+/* The ring of the deque was full. False: no memory. */
+static noinline bool put_slow(struct loam_objpool *pool, void *obj, struct want *w)
+{
+    bool ok = false;
+    while (!ok && w->slots != 0 && ring_make(w))
+        ok = put(pool, obj, w);
+    objfree(w->ring, OBJ_OBJPOOL); /* it was another P's turn */
     return ok;
 }
 
@@ -263,24 +319,8 @@ void loam_objpool_put(struct loam_objpool *pool, void *obj)
     if (obj == NULL)
         return;
     sync_point();
-    struct p *pp = this_p();
-    bool ok;
-    if (unlikely(pp == NULL)) {
-        ok = put_without_p(pool, obj);
-    } else {
-        struct part *part = part_find(pool, pp->id);
-        if (unlikely(part == NULL))
-            part = part_new(pool, pp->id);
-        if (unlikely(part == NULL)) {
-            ok = false;
-        } else if (load_relaxed(&part->private) == NULL) { /* ours */
-            store_release(&part->private, obj); /* (4), and thieves when this P is gone */
-            ok = true;
-        } else {
-            ok = deque_push(&part->deque, obj);
-        }
-    }
-    if (unlikely(!ok) && pool->discard != NULL)
+    struct want w = {0};
+    if (unlikely(!put(pool, obj, &w) && !put_slow(pool, obj, &w)) && pool->discard != NULL)
         pool->discard(obj, pool->arg);
 }
 

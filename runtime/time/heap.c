@@ -88,7 +88,7 @@ bool theap_init(struct theap *h, uint32_t cap)
 void theap_free(struct theap *h)
 {
     os_mem_unmap(h->block, h->block_size);
-    memset(h, 0, sizeof *h);
+    zero_bytes(h, sizeof *h);
 }
 
 bool theap_resize(struct theap *h, uint32_t cap, void (*moved)(uintptr_t ref, uint32_t slot),
@@ -99,8 +99,8 @@ bool theap_resize(struct theap *h, uint32_t cap, void (*moved)(uintptr_t ref, ui
         return false;
     if (cap > h->cap) {
         to.fresh = h->fresh;
-        memcpy(to.entry, h->entry, h->fresh * sizeof *h->entry);
-        memcpy(to.ref, h->ref, h->fresh * sizeof *h->ref);
+        copy_bytes(to.entry, h->entry, h->fresh * sizeof *h->entry);
+        copy_bytes(to.ref, h->ref, h->fresh * sizeof *h->ref);
     } else {
         /* the numbers in use may be too high for the new table: in the order of the entries */
         to.fresh = h->n;

@@ -5,13 +5,14 @@
  * resumed elsewhere, while it still runs here. */
 #include "time/time_int.h"
 
+#include "base/debugvar.h"
 #include "lock/lock.h"
 #include "os/os.h"
 #include "sched/sched.h"
 
 int64_t loam_now(void)
 {
-    return nanotime();
+    return unlikely(debug.dst_on) ? nanotime() : os_nanotime_open();
 }
 
 struct sleep {
@@ -47,7 +48,7 @@ void loam_sleep(int64_t ns)
     if (ns <= 0)
         return;
     struct m *mp = getm();
-    if (mp == NULL || mp->curg == NULL || mp->p == NULL || mp->incall) {
+    if (mp == NULL || mp->curg == NULL || mp->p == NULL) {
         thread_sleep(ns);
         return;
     }

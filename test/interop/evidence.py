@@ -369,7 +369,7 @@ def parse_goroutine(block):
         lines = lines[1:]
     while lines:
         need(created is None, "a frame after the creator", block)
-        elided = lines[0] == "...more frames elided..."
+        elided = re.fullmatch(r"\.\.\.[1-9]\d* frames elided\.\.\.", lines[0])
         function, creator = FUNCTION.fullmatch(lines[0]), CREATED.fullmatch(lines[0])
         need(function or creator or elided, "no frame of the form", lines[0])
         if elided:

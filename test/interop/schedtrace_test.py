@@ -39,7 +39,7 @@ class Busy(unittest.TestCase):
             self.assertGreater(lines, 0)
 
     def test_many_lines(self):
-        hops = str(600000 // SLOW)
+        hops = str(4000000 // SLOW)
         self.assertGreater(self.look_at("ring", ("50", hops), 2, False, True), 2)
         self.assertGreater(self.look_at("ring", ("50", hops), 4, True, True), 2)
 

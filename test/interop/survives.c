@@ -209,9 +209,12 @@ PROBE(loam_gomaxprocs, (void)loam_gomaxprocs(PROCS + (me->id == 0)))
 PROBE(loam_traceback, loam_traceback(nowhere))
 PROBE(loam_dump_goroutines, loam_dump_goroutines(nowhere))
 PROBE(loam_read_sched_stats, (void)0; struct loam_sched_stats s; loam_read_sched_stats(&s))
+PROBE(loam_read_stack_stats, (void)0; struct loam_stack_class k[2];
+      (void)loam_read_stack_stats(k, 2))
 PROBE(loam_read_edges, (void)loam_read_edges(NULL, 0))
 
 PROBE(loam_blocking, loam_blocking(naps, NULL))
+PROBE(loam_on_thread_stack, loam_on_thread_stack(naps, NULL))
 PROBE(loam_blocking_enter, loam_blocking_enter())
 PROBE(loam_blocking_leave, usleep(100); loam_blocking_leave())
 
@@ -330,8 +333,10 @@ static struct call calls[] = {
     STAYS(loam_traceback),
     STAYS(loam_dump_goroutines),
     STAYS(loam_read_sched_stats),
+    STAYS(loam_read_stack_stats),
     STAYS(loam_read_edges),
     MOVES(loam_blocking),
+    STAYS(loam_on_thread_stack),
     STAYS(loam_blocking_enter),
     MOVES(loam_blocking_leave),
     STAYS(loam_chan_send), /* the other one waits already */

@@ -391,6 +391,7 @@ class Env(Base):
         self.assertEqual(values["LOAMVARIANT"], VARIANT)
         self.assertGreater(int(values["LOAMMAXPROCS"]), 0)
         self.assertIn("-fno-omit-frame-pointer", values["CFLAGS"])
+        self.assertIn("-fstack-clash-protection", values["CFLAGS"])
 
     def test_json(self):
         for spelling in ("-json", "--json"):

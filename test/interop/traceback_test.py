@@ -116,6 +116,41 @@ int main(int argc, char **argv)
 }
 """
 
+# Overflows its stack: by recursion, or by one frame that is larger than the guard.
+OVERFLOW = """\
+#include <loam.h>
+#include <stdlib.h>
+#include <string.h>
+__attribute__((noinline)) static int deep(int n)
+{
+    volatile char frame[200];
+    frame[n % 200] = 1;
+    return n < 0 ? 0 : deep(n + 1) + frame[n % 200]; /* line 8 */
+}
+__attribute__((noinline)) static int wide(int n)
+{
+    volatile char frame[n];
+    frame[0] = 1;
+    return frame[0]; /* line 14 */
+}
+static volatile int result;
+static void reader(void *arg)
+{
+    result = strcmp(arg, "deep") == 0 ? deep(0) : wide(20 << 20); /* line 19 */
+}
+static int program(int argc, char **argv)
+{
+    struct loam_go_options with = {.name = "reader", .stack_size = 1 << 20};
+    loam_go_with(&with, reader, argv[argc - 1]); /* line 24 */
+    loam_sleep(INT64_C(3600) * 1000000000);
+    return 0;
+}
+int main(int argc, char **argv)
+{
+    return loam_run(program, argc, argv);
+}
+"""
+
 
 class Test(unittest.TestCase):
     def setUp(self):
@@ -159,6 +194,42 @@ class Test(unittest.TestCase):
         self.assertEqual((built.returncode, built.stderr), (0, ""))
         subprocess.run(["strip", program], check=True)
         self.check_panic(self.run_program(program, "x"))
+
+    def test_stack_overflow(self):
+        with open(self.source, "w", encoding="ascii") as f:
+            f.write(OVERFLOW)
+        program = os.path.join(self.dir.name, "prog")
+        built = self.run_program(TOOL, "build", "-o", program, self.source)
+        self.assertEqual((built.returncode, built.stderr), (0, ""))
+        for stripped in (False, True):
+            if stripped:
+                subprocess.run(["strip", program], check=True)
+            for function, first, last in ("deep", 4, 8), ("wide", 10, 14):
+                done = self.run_program(program, function)
+                self.assertEqual(done.returncode, 2, done.stderr)
+                report = re.fullmatch(
+                    r"runtime: goroutine stack exceeds (\d+)-byte limit\n"
+                    r"runtime: sp=0x[0-9a-f]+ stack=\[0x([0-9a-f]+), 0x([0-9a-f]+)\]\n"
+                    r'runtime: goroutine \d+ "reader" in (\w+) \((\S+):(\d+)\)\n'
+                    r"runtime: give it more by stack_size .*\nfatal error: stack overflow\n"
+                    r"\n(goroutine .*)", done.stderr, re.S)
+                self.assertTrue(report, done.stderr)
+                limit, low, high = int(report[1]), int(report[2], 16), int(report[3], 16)
+                self.assertEqual(limit, high - low)
+                self.assertTrue(1 << 20 <= limit < 2 << 20, limit)
+                self.assertEqual((report[4], report[5]), (function, self.source))
+                self.assertTrue(first <= int(report[6]) <= last, report[6])
+                # From the instruction that overflowed to the goroutine's function.
+                frames = self.frames(report[7])
+                self.assertEqual(frames[0], (function, f"prog.c:{report[6]}"), done.stderr)
+                self.assertIn(("reader", "prog.c:19"), frames, done.stderr)
+                self.assertRegex(done.stderr, r"\ncreated by program in goroutine 1\n\t\S+:24 ")
+                elided = re.search(r"^\.\.\.(\d+) frames elided\.\.\.$", report[7], re.M)
+                if function == "wide":
+                    self.assertIsNone(elided, done.stderr)
+                    continue
+                self.assertGreater(int(elided[1]), 100)
+                self.assertEqual(set(frames[1:99]), {("deep", "prog.c:8")}, done.stderr)
 
     def test_goroutines_without_frames(self):
         with open(self.source, "w", encoding="ascii") as f:

@@ -64,7 +64,7 @@ def main():
         if run("pkg-config", "--modversion", "loam", env=env).strip() != version:
             sys.exit("loam.pc does not carry the version")
         flags = run("pkg-config", "--cflags", "--libs", "loam", env=env).split()
-        for flag in ("-fno-omit-frame-pointer", "-lpthread"):
+        for flag in ("-fno-omit-frame-pointer", "-fstack-clash-protection", "-lpthread"):
             if flag not in flags:
                 sys.exit("loam.pc lacks %s: %s" % (flag, flags))
         source = os.path.join(folder, "program.c")

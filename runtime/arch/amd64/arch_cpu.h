@@ -16,6 +16,7 @@ _Static_assert(offsetof(struct gobuf, sp) == 0, "switch.S");
 
 void arch_switch(struct gobuf *from, struct gobuf *to);
 void arch_entry(void); /* the first frame of every context; not to be called */
+void arch_call_on(void (*fn)(void *), void *arg, uintptr_t sp);
 
 #if LOAM_SHARED
 /* A shared library may be loaded late, when no initial-exec space is left. Not inlined, so that no

@@ -54,4 +54,28 @@ arch_entry:
 	.cfi_endproc
 	.size	arch_entry, .-arch_entry
 
+/* void arch_call_on(void (*fn)(void *), void *arg, uintptr_t sp): the frame is that of any function,
+ * only that what fn pushes lies on another stack. */
+	.globl	arch_call_on
+	.hidden	arch_call_on
+	.type	arch_call_on, @function
+	.p2align 4
+arch_call_on:
+	.cfi_startproc
+	pushq	%rbp
+	.cfi_def_cfa_offset 16
+	.cfi_offset rbp, -16
+	movq	%rsp, %rbp
+	.cfi_def_cfa_register rbp
+	movq	%rdi, %rax
+	movq	%rsi, %rdi
+	movq	%rdx, %rsp
+	andq	$-16, %rsp
+	call	*%rax
+	leave
+	.cfi_def_cfa rsp, 8
+	ret
+	.cfi_endproc
+	.size	arch_call_on, .-arch_call_on
+
 	.section .note.GNU-stack,"",@progbits

@@ -1,6 +1,8 @@
 /* Waiting in the kernel. */
 #include "os/os.h"
 
+#include "arch/arch.h"
+
 #include <errno.h>
 #include <linux/futex.h>
 #include <sched.h>
@@ -10,18 +12,22 @@
 
 void os_futex_wait(uint32_t *addr, uint32_t val, int64_t ns)
 {
+    struct thread *t = libc_enter();
     int saved = errno;
     struct timespec ts = {.tv_sec = ns / 1000000000, .tv_nsec = ns % 1000000000};
     /* private: the word is never shared between processes */
     syscall(SYS_futex, addr, FUTEX_WAIT_PRIVATE, val, ns < 0 ? NULL : &ts, NULL, 0);
     errno = saved;
+    libc_leave(t);
 }
 
 void os_futex_wake(uint32_t *addr, int n)
 {
+    struct thread *t = libc_enter();
     int saved = errno;
     syscall(SYS_futex, addr, FUTEX_WAKE_PRIVATE, n, NULL, NULL, 0);
     errno = saved;
+    libc_leave(t);
 }
 
 void os_usleep(unsigned us)
@@ -34,7 +40,9 @@ void os_usleep(unsigned us)
 
 void os_yield(void)
 {
+    struct thread *t = libc_enter();
     int saved = errno;
     sched_yield();
     errno = saved;
+    libc_leave(t);
 }

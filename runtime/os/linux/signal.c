@@ -1,11 +1,24 @@
 /* Signal handlers and alternate stacks. */
 #include "os/os.h"
 
+#include "base/atomic.h"
+
 #include <errno.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <ucontext.h>
 
 enum { ALTSTACK_SIZE = 64 << 10 };
+
+static bool same_function(const struct sigaction *a, os_handler *fn)
+{
+    return (a->sa_flags & SA_SIGINFO) && a->sa_sigaction == fn;
+}
+
+static bool is_function(const struct sigaction *a)
+{
+    return (a->sa_flags & SA_SIGINFO) || (a->sa_handler != SIG_DFL && a->sa_handler != SIG_IGN);
+}
 
 int os_signal_install(int sig, os_handler *fn)
 {
@@ -14,7 +27,7 @@ int os_signal_install(int sig, os_handler *fn)
     struct sigaction former, ours;
     if (sigaction(sig, NULL, &former) != 0) {
         err = -errno;
-    } else if ((former.sa_flags & SA_SIGINFO) || former.sa_handler != SIG_DFL) {
+    } else if (is_function(&former) || former.sa_handler == SIG_IGN) {
         err = -EEXIST;
     } else {
         memset(&ours, 0, sizeof ours);
@@ -32,14 +45,153 @@ void os_signal_remove(int sig, os_handler *fn)
 {
     int saved = errno;
     struct sigaction current;
-    if (sigaction(sig, NULL, &current) == 0 && (current.sa_flags & SA_SIGINFO) &&
-        current.sa_sigaction == fn) {
+    if (sigaction(sig, NULL, &current) == 0 && same_function(&current, fn)) {
         /* not signal(): it would leave SA_RESTART and a mask behind */
         struct sigaction none = {.sa_handler = SIG_DFL};
         (void)sigaction(sig, &none, NULL);
     }
     errno = saved;
 }
+
+/* ---- Faults: before the program's own handler ---------------------------------------------------- */
+
+int os_signal_chain(int sig, os_handler *fn, struct sigaction *former)
+{
+    int saved = errno;
+    int err = 0;
+    if (sigaction(sig, NULL, former) != 0) {
+        err = -errno;
+    } else {
+        /* All flags of theirs, so that they find themselves called as they asked to be; the kernel then
+         * also does SA_RESETHAND for them. */
+        struct sigaction ours = *former;
+        if (!is_function(former)) {
+            sigfillset(&ours.sa_mask);
+            ours.sa_flags = SA_RESTART;
+        }
+        ours.sa_sigaction = fn;
+        ours.sa_flags |= SA_SIGINFO | SA_ONSTACK;
+        if (sigaction(sig, &ours, NULL) != 0)
+            err = -errno;
+    }
+    errno = saved;
+    return err;
+}
+
+bool os_signal_unchain(int sig, os_handler *fn, const struct sigaction *former)
+{
+    int saved = errno;
+    struct sigaction current;
+    bool is_ours = sigaction(sig, NULL, &current) == 0 && same_function(&current, fn);
+    if (is_ours)
+        (void)sigaction(sig, former, NULL);
+    errno = saved;
+    return is_ours;
+}
+
+bool os_signal_is_fault(const siginfo_t *info)
+{
+    /* of a memory error that was found in the background the address is nobody's access */
+    return info->si_code > 0 && !(info->si_signo == SIGBUS && info->si_code == BUS_MCEERR_AO);
+}
+
+void os_signal_forward(int sig, siginfo_t *info, void *ucontext, const struct sigaction *former)
+{
+    int saved = errno;
+    bool sent = !os_signal_is_fault(info);
+    if (former->sa_flags & SA_SIGINFO) {
+        former->sa_sigaction(sig, info, ucontext);
+    } else if (is_function(former)) {
+        former->sa_handler(sig);
+    } else if (former->sa_handler == SIG_DFL || !sent) {
+        /* A fault happens again when we return, and then ends the process as if we had never been
+         * here; the kernel does not let it be ignored. What was sent must be sent again: it waits
+         * until we return. */
+        struct sigaction none = {.sa_handler = SIG_DFL};
+        (void)sigaction(sig, &none, NULL);
+        if (sent)
+            (void)os_tgkill(os_gettid(), sig);
+    }
+    errno = saved;
+}
+
+/* ---- A signal shared with the program ---------------------------------------------------------- */
+
+static struct sigaction theirs; /* keeping */
+static uint32_t keeping;        /* atomic: somebody changes the disposition */
+/* Of `theirs` what the handler needs, at most one not NULL. A handler that runs while the program changes
+ * its own calls the one before or the one after. */
+static os_handler *their_action;   /* atomic */
+static void (*their_handler)(int); /* atomic */
+
+static void remember(const struct sigaction *former)
+{
+    theirs = *former;
+    bool full = former->sa_flags & SA_SIGINFO;
+    bool plain = !full && is_function(former);
+    store_release(&their_action, full ? former->sa_sigaction : NULL);
+    store_release(&their_handler, plain ? former->sa_handler : NULL);
+}
+
+int os_signal_share(int sig, os_handler *fn)
+{
+    int saved = errno;
+    struct sigaction former, ours;
+    memset(&ours, 0, sizeof ours);
+    ours.sa_sigaction = fn;
+    sigfillset(&ours.sa_mask);
+    ours.sa_flags = SA_SIGINFO | SA_ONSTACK | SA_RESTART;
+    int err = sigaction(sig, NULL, &former) != 0 ? -errno : 0;
+    if (err == 0 && !same_function(&former, fn)) {
+        remember(&former); /* first: ours may be called at once */
+        err = sigaction(sig, &ours, &former) != 0 ? -errno : 0;
+        if (err == 0 && !same_function(&former, fn))
+            remember(&former);
+    }
+    errno = saved;
+    return err;
+}
+
+void os_signal_keep(int sig, os_handler *fn)
+{
+    int saved = errno;
+    struct sigaction now;
+    if (sigaction(sig, NULL, &now) == 0 && !same_function(&now, fn) &&
+        xchg_acquire(&keeping, 1) == 0) { /* acquire, release: one after the other */
+        (void)os_signal_share(sig, fn);
+        store_release(&keeping, 0);
+    }
+    errno = saved;
+}
+
+void os_signal_unshare(int sig, os_handler *fn)
+{
+    int saved = errno;
+    struct sigaction now;
+    if (sigaction(sig, NULL, &now) == 0 && same_function(&now, fn))
+        (void)sigaction(sig, &theirs, NULL);
+    errno = saved;
+}
+
+void os_signal_pass_on(int sig, siginfo_t *info, void *ucontext)
+{
+    /* A handler that the program installed later may call the one that it found, which is ours: the
+     * same signal would go round for ever. The kernel uses uc_link for nothing, it is NULL at first. */
+    static ucontext_t passed_on;
+    ucontext_t *uc = ucontext;
+    if (uc->uc_link == &passed_on)
+        return;
+    uc->uc_link = &passed_on;
+    os_handler *action = load_acquire(&their_action);
+    void (*handler)(int) = load_acquire(&their_handler);
+    if (action != NULL)
+        action(sig, info, ucontext);
+    else if (handler != NULL)
+        handler(sig);
+    uc->uc_link = NULL;
+}
+
+/* ---- Alternate stacks ------------------------------------------------------------------------------ */
 
 void *os_altstack_set(size_t *size)
 {

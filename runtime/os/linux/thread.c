@@ -1,11 +1,13 @@
 /* Threads, CPUs and what /proc and cgroups say of them. */
 #include "os/os.h"
 
+#include "arch/arch.h"
 #include "base/atomic.h"
 #include "base/print.h"
 
 #include <errno.h>
 #include <fcntl.h>
+#include <link.h>
 #include <pthread.h>
 #include <sched.h>
 #include <stdlib.h>
@@ -39,10 +41,12 @@ static void *thread_main(void *p)
 int os_thread_start(void (*fn)(void *), void *arg, const char *name, size_t stack_size,
                     const sigset_t *mask, uintptr_t *handle)
 {
+    struct thread *t = libc_enter();
     int saved = errno;
     struct start *s = malloc(sizeof *s);
     if (s == NULL) {
         errno = saved;
+        libc_leave(t);
         return -ENOMEM;
     }
     *s = (struct start){.fn = fn, .arg = arg, .handle = handle};
@@ -69,6 +73,7 @@ int os_thread_start(void (*fn)(void *), void *arg, const char *name, size_t stac
     else
         free(s);
     errno = saved;
+    libc_leave(t);
     return -err;
 }
 
@@ -94,9 +99,28 @@ int os_getpid(void)
 
 int os_tgkill(int tid, int sig)
 {
+    struct thread *t = libc_enter();
     int saved = errno;
     int err = syscall(SYS_tgkill, getpid(), tid, sig) != 0 ? -errno : 0;
     errno = saved;
+    libc_leave(t);
+    return err;
+}
+
+int os_tgkill_marked(int tid, int sig, void *mark)
+{
+    struct thread *t = libc_enter();
+    int saved = errno;
+    siginfo_t info;
+    memset(&info, 0, sizeof info);
+    info.si_signo = sig;
+    info.si_code = SI_QUEUE;
+    info.si_pid = getpid();
+    info.si_uid = getuid();
+    info.si_ptr = mark;
+    int err = syscall(SYS_rt_tgsigqueueinfo, info.si_pid, tid, sig, &info) != 0 ? -errno : 0;
+    errno = saved;
+    libc_leave(t);
     return err;
 }
 
@@ -215,6 +239,42 @@ static int cgroup_quota(const char *line, int *cpus)
     return err != 0 ? err : cgroup1_quota("/sys/fs/cgroup/cpu", cpus);
 }
 
+struct around {
+    uintptr_t pc, lo, hi;
+};
+
+static int look_around(struct dl_phdr_info *info, size_t size, void *arg)
+{
+    (void)size;
+    struct around *a = arg;
+    for (int i = 0; i < info->dlpi_phnum; i++) {
+        uintptr_t lo = info->dlpi_addr + info->dlpi_phdr[i].p_vaddr;
+        uintptr_t hi = lo + info->dlpi_phdr[i].p_memsz;
+        if (info->dlpi_phdr[i].p_type == PT_LOAD && a->pc >= lo && a->pc < hi) {
+            a->lo = lo;
+            a->hi = hi;
+            return 1;
+        }
+    }
+    return 0;
+}
+
+bool os_code_around(uintptr_t pc, uintptr_t *lo, uintptr_t *hi)
+{
+    struct around a = {.pc = pc};
+    bool found = dl_iterate_phdr(look_around, &a) != 0;
+    *lo = a.lo;
+    *hi = a.hi;
+    return found;
+}
+
+extern void *__tls_get_addr(void *);
+
+uintptr_t os_tls_function(void)
+{
+    return (uintptr_t)__tls_get_addr;
+}
+
 bool os_transient(int err)
 {
     return err == EMFILE || err == ENFILE || err == ENOMEM || err == EINTR;
@@ -227,13 +287,16 @@ int os_cpu_count(void)
     int cpus = sched_getaffinity(0, sizeof set, (cpu_set_t *)set) != 0
                    ? -errno
                    : CPU_COUNT_S(sizeof set, (cpu_set_t *)set);
-    char buf[4096];
-    ssize_t n = slurp_limit("/proc/self/cgroup", buf, sizeof buf);
+    enum { BUF_SIZE = 4096 };
+    char *buf =
+        os_mem_map(BUF_SIZE, "loam cgroups"); /* a goroutine may not have so much stack left */
+    ssize_t n = buf != NULL ? slurp_limit("/proc/self/cgroup", buf, BUF_SIZE) : -ENOMEM;
     int err = n < 0 ? (int)n : 0;
     char *save = NULL;
-    for (char *line = strtok_r(buf, "\n", &save); line != NULL && err == 0;
+    for (char *line = err == 0 ? strtok_r(buf, "\n", &save) : NULL; line != NULL && err == 0;
          line = strtok_r(NULL, "\n", &save))
         err = cgroup_quota(line, &cpus);
+    os_mem_unmap(buf, BUF_SIZE);
     errno = saved;
     return err != 0 ? err : cpus;
 }

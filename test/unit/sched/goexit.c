@@ -210,21 +210,27 @@ static void hog_this_thread(void *arg)
     AWAIT_THREAD(load(&on_another)); /* nobody else runs here: the receiver goes on elsewhere */
 }
 
-/* Comes back on another thread than it was called on. Needs two Ps, of which one has nothing to do. */
+/* Comes back on another thread than it was called on. Needs two Ps, of which one has nothing to do.
+ * Either the hog took this thread, then this returns before the hog gives it back; or the hog was stolen,
+ * then it may be its thread that goes on here. */
 static void destroy_and_move(void *value)
 {
     loam_chan(int) done = value, c = loam_chan_make(int, 0);
     pid_t tid = thread_id();
-    do {
+    for (;;) {
         store(&on_another, 0);
         loam_waitgroup_go(&wg, hog_this_thread, c);
         (void)loam_recv(c);
+        if (thread_id() != tid)
+            break;
         store(&on_another, 1);
         loam_waitgroup_wait(&wg);
-    } while (thread_id() == tid);
+        if (thread_id() != tid)
+            break;
+    }
     loam_chan_free(c);
     add(&destroyed, 1);
-    loam_send(done, 5);
+    loam_send(done, 5); /* does not wait: the receiver is there */
 }
 
 static void set_all(void *arg)
@@ -282,6 +288,8 @@ static void destructors(void *arg)
     for (int i = 1; i <= N && loam_gomaxprocs(0) > 1; i++) {
         go(set_all, c);
         CHECK_EQ(loam_recv(c), 5); /* parks: a loop of yields would hold the other P */
+        store(&on_another, 1);
+        loam_waitgroup_wait(&wg);
         CHECK_EQ(load(&destroyed), i);
     }
     AWAIT(loam_num_goroutine() == 1);

@@ -365,6 +365,9 @@ static void misuse(void *arg)
 
 int main(void)
 {
+    /* Those that calculate here are to keep their processors. Preemption has tests of its own. */
+    if (!seeded())
+        setenv("LOAMDEBUG", "asyncpreemptoff=1", 1);
     foreign();
     for (int procs = 1; procs <= 4; procs++) {
         on_goroutine(procs, allowed_in_call, NULL);

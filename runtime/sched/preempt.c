@@ -1,0 +1,221 @@
+/* Preemption of code that never calls the runtime: held with its thread.
+ *
+ * sysmon and stops of the world ask first by m->preempt, which runtime calls look at. A goroutine that
+ * does not answer gets SIGURG, sent to its own thread. The handler gives the P away and puts the thread
+ * to sleep where it is, with the goroutine on it, so that whatever the goroutine has of its thread stays
+ * right: errno, __thread variables, the locks it owns, the FPU (the kernel restores it), libc half-way
+ * through malloc. To the scheduler it is a wired goroutine for that time: it lies runnable in the global
+ * queue, whoever takes it off lends its P to its thread (startlockedm), the thread wakes (stoplockedm),
+ * returns from the handler, and the goroutine is as free as before. Nothing else is new: a hold is
+ * loam_lock_os_thread, loam_yield and loam_unlock_os_thread, put between two instructions.
+ *
+ * Where it may strike (may_hold). Runtime code must not be cut: it has the address of its P in
+ * registers, or a lock. It would have to be on the stack, so one of these is true:
+ *  (1) the program counter is in the library's own text: text_first.S and text_last.S enclose it;
+ *  (2) the runtime is inside of a function of libc, whose return address is ours. Each such call that
+ *      may not be cut lies between libc_enter and libc_leave (arch.h), which count in the M: those of
+ *      os/, which are nearly all, and memcpy, memset of a length that is not constant. Two stores;
+ *  (3) it has called a function of the program (loam_once_do, a destructor, ...), or malloc by objalloc.
+ *      There it may park, so that nothing of it depends on the P or holds a lock; a cut is no more.
+ * The fast paths pay nothing for it. A frame walk would not do: libc has no frame pointers, its unwind
+ * tables cannot be read in a handler, and stale return addresses in the gaps of a stack look like true
+ * ones. Where (1) or (2) holds, or the goroutine is not on its own stack (a handler of the program's on
+ * an alternate one, g0), nothing is done, and sysmon asks again.
+ *
+ * Malloc must be cut (3): a thread held inside of it owns the lock of an arena, for which another M may
+ * wait with its P. Were that M not to be cut, nobody would have a P for the one who could unlock. The
+ * same for any lock of the program's: who waits for it in the kernel loses its P by the same signal.
+ *
+ * Async-signal-safety. The handler takes sched.lock, sets notes, moves Gs and Ps: that is safe because
+ * the thread was not in the runtime. It allocates nothing, and above all makes no thread, which calls
+ * malloc: the P goes to an idle M, of which sysmon makes sure before it sends the signal, or to the idle
+ * list, where sysmon finds it with work. All signals are blocked in the handler, and stay so while the
+ * thread sleeps.
+ *
+ * The stack. It runs on the alternate stack of the thread: on the goroutine's a frame with all vector
+ * registers (3.5 KB with AVX-512, 11 KB with AMX) could meet the guard of one that is nearly full. From
+ * there it switches to g0, the alternate stack keeps the handler's frames. The kernel takes a stack for
+ * unused whose thread is elsewhere, and would run the next handler over them: hence all are blocked.
+ * (SS_AUTODISARM would allow others, but leave them the stack of g0.)
+ *
+ * Orders. The goroutine's context is published like any other's: by the switch's hook, under sched.lock.
+ * m->async is written by who sends, before the signal (a system call on both sides). sched.held is a
+ * bound and an answer for a stop, which looks with the world stopped, when nobody can become held.
+ *
+ * Ends. A thread in a handler cannot be unwound, and what it locked is locked. So a stop of the runtime
+ * does not abandon it: it is as if it still ran, -EBUSY after the time is over, and stops for shutdown
+ * hold nobody. The end of loam_run with such goroutines is exit(), for which they go on running: one
+ * may own the lock of stdout.
+ *
+ * Off: asyncpreemptoff=1; seeded runs (chance); LOAM_NO_SIGNALS; SIGURG blocked by who starts the
+ * runtime; TSan, which runs handlers only where the program calls what it intercepts, at a moment of its
+ * own choice, and would see two fibers on one alternate stack.
+ *
+ * Rejected: resuming on any thread with a copy of the registers (wrong for C, see the head); a counter
+ * in every public function (a nanosecond each). */
+#include "sched/sched_int.h"
+
+#include "os/os.h"
+
+#include <errno.h>
+#include <signal.h>
+
+enum { HELD_MAX = 64 };
+
+/* What an M is asked for by the signal. */
+enum { ASYNC_SLICE = 1, ASYNC_STOP = 2 };
+
+/* text_first.S, text_last.S */
+extern const char runtime_text_first[], runtime_text_last[];
+extern const char runtime_cold_first[], runtime_cold_last[];
+
+static bool on; /* const after init */
+static uintptr_t loader_lo,
+    loader_hi; /* const after init: of the loader's code, where TLS needs it */
+
+static bool in_runtime(uintptr_t pc)
+{
+    return (pc >= (uintptr_t)runtime_text_first && pc < (uintptr_t)runtime_text_last) ||
+           (pc >= (uintptr_t)runtime_cold_first && pc < (uintptr_t)runtime_cold_last) ||
+           (pc >= loader_lo && pc < loader_hi);
+}
+
+static bool may_hold(struct m *mp, uint32_t why, uintptr_t pc, uintptr_t sp)
+{
+    if (in_runtime(pc) || mp->thread.in_libc != 0 || locks_held() != 0 || throwing())
+        return false;
+    struct g *gp = mp->curg;
+    struct p *pp = mp->p;
+    if (gp == NULL || pp == NULL || mp->incall || mp->hook_g != NULL || gp->m != mp ||
+        load_relaxed(&gp->status) != G_running || sp < gp->stack.lo || sp >= gp->stack.hi)
+        return false;
+    /* who stops the world has a P that is not running */
+    if (load_relaxed(&pp->status) != P_running)
+        return false;
+    if (why & ASYNC_STOP && load_relaxed(&sched.gcwaiting))
+        return true;
+    return why & ASYNC_SLICE && load_relaxed(&pp->schedtick) == load_relaxed(&mp->async_tick) &&
+           load_relaxed(&sched.held) < HELD_MAX;
+}
+
+/* On g0, which goes on to stoplockedm without a P. */
+static void hold_hook(struct m *mp, struct g *gp)
+{
+    struct m *next = NULL;
+    casgstatus(gp, G_running, G_runnable);
+    lock(&sched.lock);
+    globrunqput_locked(gp);
+    if (load_relaxed(&sched.gcwaiting)) {
+        stopp_locked(mp);
+    } else {
+        next = sched.midle;
+        if (next != NULL) {
+            sched.midle = next->schedlink;
+            sched.nmidle--;
+            next->nextp = releasep(mp);
+        } else {
+            runqdrain_locked(mp->p); /* idle ones have nothing queued */
+            pidleput_locked(releasep(mp));
+        }
+    }
+    unlock(&sched.lock);
+    if (next != NULL)
+        notewakeup(&next->park);
+    else
+        sysmon_wake();
+}
+
+static void hold(struct m *mp, struct g *gp)
+{
+    bool wired = gp->lockedm != NULL;
+    if (!wired) {
+        gp->lockedm = mp;
+        mp->lockedg = gp;
+    }
+    add_seqcst(&sched.held, 1);
+    count_owner(&mp->holds, 1);
+    store_release(&mp->held, true); /* release: the registers are there */
+    traceev(EV_GoStop, trace_clock(), gp->goid, 0);
+    gswitch_to_g0(mp, gp, hold_hook);
+    store_relaxed(&mp->held, false);
+    add_seqcst(&sched.held, -1u);
+    if (!wired) {
+        mp->lockedg = NULL;
+        gp->lockedm = NULL;
+    }
+}
+
+static void on_sigurg(int sig, siginfo_t *info, void *uc)
+{
+    /* The sender first: on a foreign thread even a thread-local may need memory. By the mark, not by the
+     * request, which an earlier signal may have found already. */
+    if (info->si_code != SI_QUEUE || info->si_ptr != &sched) {
+        os_signal_pass_on(sig, info, uc);
+        return;
+    }
+    struct m *mp = getm();
+    uint32_t why = mp != NULL ? xchg_acquire(&mp->async, 0) : 0; /* acquire: async_tick */
+    if (why == 0)
+        return;
+    uintptr_t pc, sp, fp;
+    arch_ucontext_regs(uc, &pc, &sp, &fp);
+    if (!may_hold(mp, why, pc, sp))
+        return;
+    mp->sig_pc = pc;
+    mp->sig_sp = sp;
+    mp->sig_fp = fp;
+    hold(mp, mp->curg);
+}
+
+static void ask(struct m *mp, uint32_t why)
+{
+    os_signal_keep(SIGURG, on_sigurg); /* the program may have put another in its place */
+    (void)or_acqrel(&mp->async, why);  /* release: async_tick */
+    (void)os_tgkill_marked(mp->tid, SIGURG, &sched);
+}
+
+void preempt_by_signal(struct m *mp, uint32_t tick)
+{
+    if (!on || load_relaxed(&sched.held) >= HELD_MAX || !load_acquire(&mp->alive) || !m_spare())
+        return;
+    store_relaxed(&mp->async_tick, tick);
+    ask(mp, ASYNC_SLICE);
+}
+
+void preempt_all_by_signal(void)
+{
+    for (struct m *mp = on ? load_acquire(&allm) : NULL; mp != NULL; mp = mp->alllink) {
+        struct p *pp = load_relaxed(&mp->p);
+        if (pp != NULL && load_relaxed(&mp->curg) != NULL && load_acquire(&mp->alive) &&
+            load_relaxed(&pp->status) == P_running && mp != getm())
+            ask(mp, ASYNC_STOP);
+    }
+}
+
+/* Whether the linker has put the text where the labels say: one function of each end's folder. */
+static bool text_is_ours(void)
+{
+    return in_runtime((uintptr_t)throwf) && in_runtime((uintptr_t)lock_slow) &&
+           in_runtime((uintptr_t)getg_or_die) && in_runtime((uintptr_t)nanotime) &&
+           in_runtime((uintptr_t)schedule);
+}
+
+void preempt_init(bool handlers)
+{
+    on = false;
+    if (!handlers || debug.asyncpreemptoff != 0 || debug.dst_on || LOAM_TSAN ||
+        sigismember(&sched.mask, SIGURG) == 1)
+        return;
+    /* Thread-locals of a shared library come from a function of the loader. */
+    loader_lo = loader_hi = 0;
+    if (LOAM_SHARED && !os_code_around(os_tls_function(), &loader_lo, &loader_hi))
+        return;
+    on = text_is_ours() && os_signal_share(SIGURG, on_sigurg) == 0;
+}
+
+void preempt_fini(void)
+{
+    if (on)
+        os_signal_unshare(SIGURG, on_sigurg);
+    on = false;
+}
