@@ -100,6 +100,14 @@ static void crowds(void *arg)
     crowd(1);
 }
 
+/* A P that is never idle gives up what it kept, too. */
+static void busy(void *arg)
+{
+    (void)arg;
+    crowd(100);
+    AWAIT(gs() == 1);
+}
+
 /* ---- Beside those who look at all of them ------------------------------------------------------------- */
 
 static int dumping;
@@ -167,6 +175,7 @@ int main(void)
     scavenge_round_ns /= 20; /* a test is not to take so long */
     if (!TEST_TSAN) {        /* there the memory of goroutines stays */
         on_goroutine(2, crowds, NULL);
+        on_goroutine(1, busy, NULL);
         on_goroutine(4, beside_dumps, NULL);
     }
     on_goroutine(1, small_stacks, NULL);
