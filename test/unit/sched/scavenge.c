@@ -83,7 +83,7 @@ static void await_rest(void)
 static void crowds(void *arg)
 {
     (void)arg;
-    goroutines = (int)times(20000);
+    goroutines = (int)times(6000);
     /* what is made once and stays */
     crowd(100);
     count_at_rest = 1; /* this one */
