@@ -209,7 +209,8 @@ PROBE(loam_gomaxprocs, (void)loam_gomaxprocs(PROCS + (me->id == 0)))
 PROBE(loam_traceback, loam_traceback(nowhere))
 PROBE(loam_dump_goroutines, loam_dump_goroutines(nowhere))
 PROBE(loam_read_sched_stats, (void)0; struct loam_sched_stats s; loam_read_sched_stats(&s))
-PROBE(loam_read_stack_stats, (void)0; struct loam_stack_class k[2]; (void)loam_read_stack_stats(k, 2))
+PROBE(loam_read_stack_stats, (void)0; struct loam_stack_class k[2];
+      (void)loam_read_stack_stats(k, 2))
 PROBE(loam_read_edges, (void)loam_read_edges(NULL, 0))
 
 PROBE(loam_blocking, loam_blocking(naps, NULL))
