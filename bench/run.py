@@ -81,6 +81,10 @@ def benchmarks(goals):
 # ---- One repetition -------------------------------------------------------------------------------
 
 
+# Rows of ours that are measured on small stacks, by bench_small.
+SMALL = {"recurse_first", "recurse_again", "spawn_100_frames", "hot_split", "parked_create_small", "parked_bytes_small", "parked_wake"}
+
+
 class Programs:
     """The programs of a build directory, and how to run one repetition of one of them."""
 
@@ -97,7 +101,7 @@ class Programs:
         return env
 
     def start(self, side, name, procs, settings=()):
-        path = self.path(side)
+        path = self.path("small" if side == OURS and name in SMALL else side)
         if not path.exists():
             raise BenchError(f"{path} is not built")
         # A group of its own, so that a timeout ends whatever the program started.

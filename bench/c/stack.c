@@ -1,4 +1,5 @@
-/* What a parked goroutine costs: memory, and the time to start, park, wake and end it. */
+/* What a parked goroutine costs: memory, and the time to start, park, wake and end it. In bench_loam on
+ * slots, in bench_small (BENCH_SMALL) on small stacks. */
 #include "bench_loam.h"
 
 #include <inttypes.h>
@@ -99,9 +100,15 @@ static struct outcome parked_wake(void)
 
 /* clang-format off */
 const struct bench stack_benches[] = {
+#ifdef BENCH_SMALL
+    {"parked_bytes_small", "B", parked_bytes},
+    {"parked_create_small", "ns", parked_create},
+    {"parked_wake", "ns", parked_wake},
+#else
     {"parked_bytes_slots", "B", parked_bytes},
     {"parked_create_slots", "ns", parked_create},
-    {"parked_wake", "ns", parked_wake},
+    {"parked_wake_slots", "ns", parked_wake},
+#endif
     {NULL, NULL, NULL},
 };
 /* clang-format on */

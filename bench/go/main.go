@@ -27,7 +27,7 @@ type bench struct {
 }
 
 // One slice per table of the README; each stands at the end of its file.
-var tables = [][]bench{schedBenches, chanBenches, syncBenches, timerBenches, stackBenches}
+var tables = [][]bench{schedBenches, chanBenches, syncBenches, timerBenches, stackBenches, smallBenches}
 
 func main() {
 	if len(os.Args) == 2 && os.Args[1] == "-list" {

@@ -20,7 +20,7 @@ func footprint() int {
 		fail("%v", err)
 	}
 	kb := 0
-	for line := range bytes.Lines(status) {
+	for _, line := range bytes.Split(status, []byte("\n")) {
 		for _, name := range []string{"VmRSS:", "VmPTE:"} {
 			if rest, ok := bytes.CutPrefix(line, []byte(name)); ok {
 				n, err := strconv.Atoi(string(bytes.TrimSpace(bytes.TrimSuffix(bytes.TrimSpace(rest), []byte("kB")))))
@@ -109,5 +109,8 @@ func parkedWake() (float64, uint64) {
 var stackBenches = []bench{
 	{"parked_bytes_slots", "B", parkedBytes},
 	{"parked_create_slots", "ns", parkedCreate},
+	{"parked_wake_slots", "ns", parkedWake},
+	{"parked_bytes_small", "B", parkedBytes},
+	{"parked_create_small", "ns", parkedCreate},
 	{"parked_wake", "ns", parkedWake},
 }

@@ -20,10 +20,11 @@
 
 #include "child.h"
 #include "pcln.h"
+#include "split.h"
 
 /* ---- Options --------------------------------------------------------------------------------- */
 
-enum { KEY_CC = 0x100, KEY_CFLAGS, KEY_LDFLAGS, KEY_SANITIZE, KEY_VARIANT };
+enum { KEY_CC = 0x100, KEY_CFLAGS, KEY_LDFLAGS, KEY_SANITIZE, KEY_STACK, KEY_VARIANT };
 
 static const struct argp_option options[] = {
     {NULL, 'O', "LEVEL", 0, "Optimise as the compiler's -OLEVEL does (default 2)", 1},
@@ -39,6 +40,11 @@ static const struct argp_option options[] = {
      "Build with a sanitizer: address, thread or undefined; needs that build of the library", 1},
     {"variant", KEY_VARIANT, "NAME", 0,
      "Link another build of the library: release, debug, torture, asan, tsan or ubsan", 1},
+    {"stack", KEY_STACK, "KIND", 0,
+     "Stacks of goroutines: slots (default), of a fixed size, for any code; small, which begin "
+     "with "
+     "2 KB and grow: gcc on x86-64 only, and code that cannot be guarded is refused",
+     1},
     {"verbose", 'v', NULL, 0, "Show the commands", 1},
     {0},
 };
@@ -120,6 +126,12 @@ static error_t parse(int key, char *arg, struct argp_state *state)
         return add_words(&c->link_flags, arg, state);
     case KEY_SANITIZE:
         return set_sanitizer(c, arg, state);
+    case KEY_STACK:
+        c->small_stacks = strcmp(arg, "small") == 0;
+        if (c->small_stacks || strcmp(arg, "slots") == 0)
+            return 0;
+        argp_error(state, "--stack=%s: there are slots and small", arg);
+        return EINVAL;
     case KEY_VARIANT:
         return set_variant(c, arg, state);
     default:
@@ -311,30 +323,38 @@ bool compile_link_flags(const char *sanitizer, struct words *w)
 
 /* ---- Packages ---------------------------------------------------------------------------------- */
 
+char *compile_capture(struct words *argv, int *status)
+{
+    /* A file, not a pipe: nobody has to read while it runs. */
+    int fd = memfd_create("output", MFD_CLOEXEC);
+    if (fd < 0) {
+        *status = -errno;
+        return keep(1);
+    }
+    *status = child_run(&(struct child){.kind = CHILD_TOOL, .output = fd}, argv->word);
+    struct stat st = {0};
+    fstat(fd, &st);
+    char *text = keep((size_t)st.st_size + 1); /* zeroed */
+    if (pread(fd, text, (size_t)st.st_size, 0) != st.st_size && *status == 0)
+        *status = -EIO;
+    close(fd);
+    return text;
+}
+
 /* Runs pkg-config with one option and adds what it prints. */
 static bool ask_pkg_config(const struct compile *c, const char *option, struct words *out)
 {
     const struct directives *d = &c->directives;
     const char *command = getenv("PKG_CONFIG");
     struct words argv = {0};
-    /* A file, not a pipe: nobody has to read while it runs. */
-    int fd = memfd_create("pkg-config", MFD_CLOEXEC);
-    if (fd < 0) {
-        message_error("cannot make a file in memory: %s", strerror(errno));
-        return false;
-    }
 
     words_add(&argv, command != NULL && command[0] != '\0' ? command : "pkg-config");
     words_add(&argv, option);
     words_add_all(&argv, &d->packages);
     if (c->verbose)
         message_command(argv.word);
-    int status = child_run(&(struct child){.kind = CHILD_TOOL, .output = fd}, argv.word);
-    struct stat st = {0};
-    fstat(fd, &st);
-    char *text = keep((size_t)st.st_size + 1); /* zeroed */
-    bool read_all = pread(fd, text, (size_t)st.st_size, 0) == st.st_size;
-    close(fd);
+    int status;
+    char *text = compile_capture(&argv, &status);
     if (status < 0) {
         message_error("cannot run %s: %s", argv.word[0], strerror(-status));
         message_hint("install it (Debian: apt-get install pkg-config)");
@@ -344,41 +364,48 @@ static bool ask_pkg_config(const struct compile *c, const char *option, struct w
             message_hint("%s", d->where.word[i]);
         return false;
     }
-    if (read_all && words_split(out, text))
+    if (words_split(out, text))
         return true;
-    message_error(read_all ? "a quote is not closed in what %s prints"
-                           : "cannot read what %s prints",
-                  words_join(&argv));
+    message_error("a quote is not closed in what %s prints", words_join(&argv));
     return false;
 }
 
 /* ---- Compiling --------------------------------------------------------------------------------- */
 
-/* The whole command line. */
+/* What all commands begin with: the compiler and its flags. */
+static bool make_flags(const struct compile *c, const struct root *r, struct words *cc,
+                       struct words *flags)
+{
+    const char *sanitizer = compile_sanitizer_of(c->variant != NULL ? c->variant : r->variant);
+    const char *no_color = getenv("NO_COLOR");
+    if (!compile_find_cc(c->cc, cc) || !compile_flags(r, c->level, sanitizer, flags))
+        return false;
+    if (no_color != NULL && no_color[0] != '\0')
+        words_add(flags, "-fdiagnostics-color=never");
+    if (c->directives.packages.count > 0 && !ask_pkg_config(c, "--cflags", flags))
+        return false;
+    words_add_all(flags, &c->flags);
+    return true;
+}
+
+/* The command line that links, and compiles what files are sources. */
 static bool make_command(const struct compile *c, const struct root *r, const char *out,
-                         struct words *argv)
+                         const struct words *flags, const struct words *files, struct words *argv)
 {
     const struct directives *d = &c->directives;
     const char *variant = c->variant != NULL ? c->variant : r->variant;
-    const char *sanitizer = compile_sanitizer_of(variant);
     const char *library = root_library(r, variant);
-    const char *no_color = getenv("NO_COLOR");
 
-    if (library == NULL || !compile_find_cc(c->cc, argv) ||
-        !compile_flags(r, c->level, sanitizer, argv))
+    if (library == NULL)
         return false;
-    if (no_color != NULL && no_color[0] != '\0')
-        words_add(argv, "-fdiagnostics-color=never");
-    if (d->packages.count > 0 && !ask_pkg_config(c, "--cflags", argv))
-        return false;
-    words_add_all(argv, &c->flags);
+    words_add_all(argv, flags);
     words_add(argv, "-o");
     words_add(argv, out);
-    for (size_t i = 0; i < c->files.count; i++) {
-        const char *file = c->files.word[i]; /* a name that begins with - is no option */
+    for (size_t i = 0; i < files->count; i++) {
+        const char *file = files->word[i]; /* a name that begins with - is no option */
         words_add(argv, file[0] == '-' ? keep_format("./%s", file) : file);
     }
-    if (!compile_link_flags(sanitizer, argv))
+    if (!compile_link_flags(compile_sanitizer_of(variant), argv))
         return false;
     words_add_all(argv, &c->link_flags);
     for (size_t i = 0; i < d->libs.count; i++)
@@ -390,26 +417,99 @@ static bool make_command(const struct compile *c, const struct root *r, const ch
     return true;
 }
 
+/* Runs a compiler's command; false after its message or ours. */
+static bool run_compiler(const struct compile *c, struct words *argv, const char *scratch)
+{
+    if (c->verbose)
+        message_command(argv->word);
+    if (child_signal() != 0)
+        return false;
+    int status = child_run(&(struct child){.kind = CHILD_TOOL, .tmpdir = scratch}, argv->word);
+    if (status < 0)
+        message_error("cannot run %s: %s", argv->word[0], strerror(-status));
+    return status == 0 && child_signal() == 0;
+}
+
+/* One C file to an object for small stacks. */
+static bool compile_split(const struct compile *c, const struct words *cc,
+                          const struct words *flags, const char *source, const char *object,
+                          const char *scratch)
+{
+    struct words argv = {0};
+    words_add_all(&argv, cc);
+    words_add_all(&argv, flags);
+    split_flags(&argv);
+    words_add(&argv, "-c");
+    words_add(&argv, "-o");
+    words_add(&argv, object);
+    words_add(&argv, source[0] == '-' ? keep_format("./%s", source) : source);
+    return run_compiler(c, &argv, scratch);
+}
+
+/* For small stacks: compiles the C files, checks and rewrites all objects that are for them, and makes
+ * the stubs. `files` is then what is to be linked. */
+static bool make_split(const struct compile *c, const struct words *cc, const struct words *flags,
+                       const char *scratch, struct words *files)
+{
+    struct split s = {0};
+    size_t n = 0;
+    struct object *objects = keep(c->files.count * sizeof *objects);
+    struct words all = {0};
+    words_add_all(&all, flags);
+    words_add_all(&all, &c->link_flags);
+    if (!split_compiler(cc, flags, &all))
+        return false;
+    for (size_t i = 0; i < c->files.count; i++) {
+        const char *file = c->files.word[i], *object = file;
+        struct object *o = &objects[n];
+        if (ends_with(file, ".a") && !archive_check(file))
+            return false;
+        if (ends_with(file, ".c")) {
+            object = keep_format("%s/%zu.o", scratch, i);
+            if (!compile_split(c, cc, flags, file, object, scratch))
+                return false;
+        }
+        bool split = ends_with(object, ".o");
+        if (split && !object_read(object, file, o))
+            return false;
+        split = split && (object != file || object_is_split(o));
+        if (split && !object_check(o, &s))
+            return false;
+        if (split) {
+            o->place = files->count;
+            n++;
+        }
+        words_add(files, object);
+    }
+    for (size_t i = 0; i < n; i++) {
+        const char *object = keep_format("%s/s%zu.o", scratch, i);
+        if (!object_write(&objects[i], &s, object))
+            return false;
+        files->word[objects[i].place] = keep_format("%s", object);
+    }
+    const char *stubs = keep_format("%s/stubs.s", scratch);
+    words_add(files, stubs);
+    return split_stubs(&s, stubs);
+}
+
 int compile_program(const struct compile *c, const char *out, const char *scratch)
 {
     struct root r;
-    struct words argv = {0};
-    if (!root_find(&r) || !make_command(c, &r, out, &argv))
+    struct words cc = {0}, flags = {0}, argv = {0}, files = {0};
+    if (!root_find(&r) || !make_flags(c, &r, &cc, &flags))
         return STATUS_FAILED;
-    if (c->verbose)
-        message_command(argv.word);
-    if (child_signal() != 0)
-        return STATUS_FAILED;
-    int status = child_run(&(struct child){.kind = CHILD_TOOL, .tmpdir = scratch}, argv.word);
-    if (status < 0) {
-        message_error("cannot run %s: %s", argv.word[0], strerror(-status));
-        return STATUS_FAILED;
+    if (c->small_stacks) {
+        if (!make_split(c, &cc, &flags, scratch, &files))
+            return STATUS_FAILED;
+    } else {
+        words_add_all(&files, &c->files);
     }
-    if (child_signal() != 0)
+    words_add_all(&argv, &cc);
+    if (!make_command(c, &r, out, &flags, &files, &argv))
         return STATUS_FAILED;
-    if (status != 0) {
+    if (!run_compiler(c, &argv, scratch)) {
         /* The compiler has said what is wrong. If a library is missing it cannot say who asked. */
-        for (size_t i = 0; i < c->directives.where.count; i++)
+        for (size_t i = 0; child_signal() == 0 && i < c->directives.where.count; i++)
             message_hint("%s", c->directives.where.word[i]);
         return STATUS_FAILED;
     }

@@ -20,6 +20,7 @@ struct compile {
     const char *cc;               /* --cc; NULL: not given */
     const char *sanitizer;        /* address, thread, undefined; NULL: as the library's variant */
     const char *variant;          /* --variant; NULL: the tool's own */
+    bool small_stacks;            /* --stack=small */
     bool verbose;
 };
 
@@ -71,6 +72,9 @@ bool compile_find_cc(const char *option, struct words *cc);
  * after a message. level as in -O; sanitizer may be NULL. */
 bool compile_flags(const struct root *r, const char *level, const char *sanitizer, struct words *w);
 bool compile_link_flags(const char *sanitizer, struct words *w);
+
+/* Runs a command and returns what it prints, to the end of the tool's run; *status as of child_run. */
+char *compile_capture(struct words *argv, int *status);
 
 /* The sanitizer that a variant of the library is built with; NULL: none. */
 const char *compile_sanitizer_of(const char *variant);

@@ -36,6 +36,8 @@ struct loam_sched_stats {
     int threads;                 /* that the runtime owns */
     int gomaxprocs;
     uint64_t stacks_mapped; /* bytes of address space for stacks of all kinds */
+    /* Pieces of stacks that grow, and those that goroutines which ended keep for the next ones. */
+    uint64_t stack_segments;
 };
 
 /* Reads the scheduler's figures, without stopping anything: they need not be of one moment.
@@ -62,6 +64,12 @@ struct loam_stack_class {
  * From any thread, without stopping anything: they need not be of one moment. While the runtime is not
  * started all but the sizes are 0. */
 LOAM_API size_t loam_read_stack_stats(struct loam_stack_class *classes, size_t n);
+
+/* Sets how many bytes the stack of a goroutine may grow to; 0 only asks. Returns the former limit.
+ *
+ * Of programs built with `loam build --stack=small`; 1,000,000,000 at start, as in Go. A goroutine that
+ * needs more ends the process with "fatal error: stack overflow" and its traceback. From any thread. */
+LOAM_API size_t loam_set_max_stack(size_t bytes);
 
 /* One legal edge of an automaton of the runtime, from the table that casgstatus enforces. */
 struct loam_edge {

@@ -8,9 +8,16 @@
  *   arch_switch(from, to)             saves the callee-saved registers and the stack pointer in
  *                                     *from, goes on in *to. The floating-point environment is the
  *                                     thread's and stays
- *   arch_prepare(buf, hi, entry)      makes a context that calls entry() on an empty stack below hi;
+ *   arch_prepare(buf, hi, guard, entry)  makes a context that calls entry() on an empty stack below hi;
  *                                     entry must not return. A frame walk ends there
  *   arch_gobuf_pc, arch_gobuf_fp      where a saved context will go on, and its frame pointer
+ *   arch_gobuf_guard, arch_guard()    the guard of a stack that grows (arch/segment.h), of a saved
+ *                                     context and of the calling thread; 0: of one that does not
+ *   arch_call_big(fn, arg)            calls fn(arg) where foreign code may run
+ *   morestack_text_lo, _hi            where code lies that checks its stack; equal: there is none
+ *   arch_callerpc()                   the return address of the function that this is written in
+ *   morestack_grow_pc, _big_pc        return addresses between two segments, for tracebacks
+ *   arch_morestack_init()             at start
  *   arch_frame_next(fp, &pc, &next)   one step of a frame-pointer walk
  *   arch_ucontext_regs(uc, ...)       pc, sp, fp of a signal context
  *   arch_call_on(fn, arg, sp)         calls fn(arg) on another stack, below sp. A frame walk goes on

@@ -31,6 +31,17 @@
 #endif
 #define STACK_MAX (1u << 30)
 #define STACK_MAIN (8u << 20) /* the main goroutine gets what a main thread has */
+/* Small stacks: see arch/segment.h. */
+#if LOAM_DEBUG_CHECKS
+#define STACK_FIRST 8192 /* checks and unoptimised code need more slack */
+#define SEGMENT_SLACK 4096
+#else
+#define STACK_FIRST 2048
+#define SEGMENT_SLACK 1024
+#endif
+#define STACK_FOREIGN 98304    /* what foreign code finds at least */
+#define STACK_ARGUMENTS 65536  /* most that a call of foreign code may take on the stack */
+#define STACK_LIMIT 1000000000 /* of one goroutine, unless set otherwise; Go's */
 #define MAX_PROCS 1024
 #define MAX_THREADS_DEFAULT 10000
 #define LOCAL_KEYS 128

@@ -6,4 +6,7 @@
  * trace. On whatever stack and thread; no malloc. */
 void throw_traceback(int fd);
 
+/* sched/: runs fn(arg) where there is room for it: not on a goroutine's small stack. */
+void systemstack(void (*fn)(void *), void *arg);
+
 #endif

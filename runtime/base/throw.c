@@ -26,7 +26,12 @@ bool throwing(void)
     return load_relaxed(&dying_tid) != 0;
 }
 
-static _Noreturn void die(const char *lines, const char *prefix, const char *text)
+struct death {
+    const char *lines, *prefix, *text;
+    va_list *args; /* of a format; NULL: text is one that is ready */
+};
+
+static _Noreturn void die_here(const char *lines, const char *prefix, const char *text)
 {
     int tid = (int)syscall(SYS_gettid);
     if (!cas_acqrel(&dying_tid, 0, tid)) { /* acqrel: nothing is published but the winner */
@@ -47,36 +52,49 @@ static _Noreturn void die(const char *lines, const char *prefix, const char *tex
     _exit(2);
 }
 
+static void die_there(void *p)
+{
+    const struct death *d = p;
+    if (d->args == NULL)
+        die_here(d->lines, d->prefix, d->text);
+    char buf[256];
+    struct printer out = {.fd = -1, .cap = sizeof buf - 1, .buf = buf};
+    vpr(&out, d->text, *d->args);
+    buf[out.len] = '\0';
+    die_here(d->lines, d->prefix, buf);
+}
+
+static _Noreturn void die(const char *lines, const char *prefix, const char *text, va_list *args)
+{
+    systemstack(die_there, &(struct death){lines, prefix, text, args});
+    __builtin_unreachable();
+}
+
 void throw(const char *text)
 {
-    die("", "fatal error: ", text);
+    die("", "fatal error: ", text, NULL);
 }
 
 void throwf(const char *format, ...)
 {
-    char buf[256];
-    struct printer p = {.fd = -1, .cap = sizeof buf - 1, .buf = buf};
     va_list args;
     va_start(args, format);
-    vpr(&p, format, args);
-    va_end(args);
-    buf[p.len] = '\0';
-    die("", "fatal error: ", buf);
+    die("", "fatal error: ", format, &args);
 }
 
 void fatal(const char *text)
 {
-    die("", "fatal error: ", text);
+    die("", "fatal error: ", text, NULL);
 }
 
 void fatal_after(const char *lines, const char *text)
 {
-    die(lines, "fatal error: ", text);
+    die(lines, "fatal error: ", text, NULL);
 }
 
 void panic_text(const char *text)
 {
-    die("", "panic: ", text);
+    die("", "panic: ", text, NULL);
 }
 
 int error_note(int err, const char *format, ...)

@@ -323,7 +323,7 @@ int loam_call(void (*fn)(void *), void *arg)
 {
     if (fn == NULL)
         fatal("go of nil func value");
-    uintptr_t callerpc = (uintptr_t)__builtin_return_address(0);
+    uintptr_t callerpc = arch_callerpc();
     /* sema: it is held while its caller parks, which takes the scheduler's and the trace's */
     struct call c = {.fn = fn, .arg = arg, .caller = getg(), .lock = MUTEX_INIT(sema)};
     if (os_forked() || c.caller == NULL)

@@ -124,7 +124,7 @@ struct g *gbegin(struct m *mp, struct g *embryo, bool may_map)
     gp->gopc = embryo->gopc;
     gp->waitreason = WAIT_none;
     gp->traceseq = 0;
-    arch_prepare(&gp->sched, gp->stack.hi, goroutine_entry);
+    arch_prepare(&gp->sched, gp->stack.hi, 0, goroutine_entry);
     /* one goroutine goes on in another place: no transition. release as in casgstatus */
     store_release(&gp->status, G_runnable);
     store_release(&embryo->status, G_dead);

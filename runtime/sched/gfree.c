@@ -18,6 +18,7 @@
 #include "sched/gfree_int.h"
 
 #include "os/os.h"
+#include "sched/morestack.h"
 #include "sched/sanitizer.h"
 #include "stack/needs.h"
 
@@ -180,18 +181,25 @@ int malg(size_t stack_size, struct g **out)
     gp->stack = s;
     gp->stack.hi = (uintptr_t)gp;
     casgstatus(gp, G_idle, G_dead);
+    allg_add(gp);
+    *out = gp;
+    return 0;
+}
+
+void allg_add(struct g *gp)
+{
     lock(&allg_lock);
     gp->allfrom = allg_end;
     store_release(allg_end, gp); /* release: readers without the lock see a whole G */
     allg_end = &gp->alllink;
     unlock(&allg_lock);
-    *out = gp;
-    return 0;
 }
 
 bool on_goroutine_stack(uintptr_t sp)
 {
     struct g *gp = getg();
+    if (gp != NULL && gp->seg != NULL)
+        return sp < getm()->g0.stack.lo || sp >= getm()->g0.stack.hi;
     return gp != NULL && sp >= gp->stack.lo && sp < gp->stack.hi;
 }
 
@@ -207,4 +215,5 @@ void gs_free(void)
     }
     allg = NULL;
     allg_end = &allg;
+    gsmall_fini();
 }

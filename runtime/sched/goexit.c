@@ -6,8 +6,14 @@
 #include "sched/gfree_int.h"
 
 #include "os/os.h"
+#include "sched/morestack.h"
 
 #include <loam.h>
+
+static void free_locals(void *gp)
+{
+    golocals_free(gp);
+}
 
 /* Runs on the successor's side: the goroutine's stack is no longer in use. */
 void gdestroy(struct m *mp, struct g *gp)
@@ -17,8 +23,11 @@ void gdestroy(struct m *mp, struct g *gp)
     gp->name = NULL;
     gp->fn = NULL;
     if (unlikely(gp->locals != NULL))
-        golocals_free(gp);
-    gfput(mp->p, gp);
+        systemstack(free_locals, gp);
+    if (gp->seg != NULL)
+        gsmall_put(mp, gp);
+    else
+        gfput(mp->p, gp);
     count_owner(&mp->p->ended, 1);
 }
 
@@ -40,6 +49,11 @@ static noinline _Noreturn void cannot_end(struct g *gp)
     fatal("a goroutine ended inside loam_blocking_enter and _leave");
 }
 
+static void run_destructors(void *gp)
+{
+    golocals_run_destructors(gp);
+}
+
 _Noreturn void goexit_by(void (*hook)(struct m *, struct g *))
 {
     struct m *mp = getm();
@@ -47,7 +61,7 @@ _Noreturn void goexit_by(void (*hook)(struct m *, struct g *))
     if (unlikely(gp == NULL)) /* a forked child, whose M was wiped */
         cannot_end(gp);
     if (unlikely(gp->locals != NULL)) {
-        golocals_run_destructors(gp);
+        arch_call_big(run_destructors, gp);
         mp = getm(); /* a destructor may have parked */
     }
     if (unlikely(mp->p == NULL))

@@ -13,6 +13,7 @@
 
 #include "base/print.h"
 #include "os/os.h"
+#include "sched/morestack.h"
 #include "sched/needs.h"
 #include "sched/sanitizer.h"
 #include "sched/sched_int.h"
@@ -112,6 +113,9 @@ int sched_start(const struct life_config *config)
     sched.stack_size = config->stack_size != 0 ? config->stack_size : STACK_DEFAULT;
     sched.stack_class = (uint32_t)slot_class(sched.stack_size);
     sched.maxmcount = config->max_threads;
+    sched.maxstack = STACK_LIMIT;
+    sched.stack_torture = debug.stackgrow != 0;
+    arch_morestack_init();
     sched.start_time = 0;
     store_relaxed(&sched.lastpoll, 1);
     gtrace_on = debug.gtrace != 0;
@@ -332,8 +336,10 @@ int sched_run_main(int (*fn)(int, char **), int argc, char **argv, int *result)
     struct newborn b = {.fn = main_entry,
                         .copy = &a,
                         .copy_size = sizeof a,
-                        .stack_size = STACK_MAIN,
-                        .callerpc = (uintptr_t)fn};
+                        .callerpc = (uintptr_t)fn,
+                        .code = (uintptr_t)fn};
+    if (!grows(b.code))
+        b.stack_size = STACK_MAIN;
     struct g *gp;
     int err = newproc_main(mp, &b, &gp);
     if (err == 0) {

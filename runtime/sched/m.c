@@ -8,6 +8,7 @@
 #include "base/print.h"
 #include "base/rand.h"
 #include "os/os.h"
+#include "sched/morestack.h"
 #include "sched/needs.h"
 #include "sched/sanitizer.h"
 
@@ -72,6 +73,7 @@ struct m *m_new(void)
         return NULL;
     rand_seed(mp->thread.rand, (uint64_t)os_nanotime() ^ (uintptr_t)mp);
     mp->g0.m = mp;
+    mp->thread.g0 = &mp->g0.sched;
     lock(&sched.lock);
     mp->id = sched.mnext++;
     count_thread_locked();
@@ -102,6 +104,7 @@ void m_begin(struct m *mp)
 void m_end(struct m *mp, bool own_thread)
 {
     store_release(&mp->alive, 0);
+    bigs_release(mp);
     os_altstack_clear(mp->altstack, mp->altstack_size);
     if (!own_thread)
         os_timer_slack(mp->former_slack);
@@ -152,9 +155,23 @@ static int newm_try(struct p *pp, bool spinning)
     return err;
 }
 
-static void newm(struct p *pp, bool spinning)
+struct newm {
+    struct p *pp;
+    bool spinning;
+    int err;
+};
+
+static void newm_there(void *p)
 {
-    int err = newm_try(pp, spinning);
+    struct newm *n = p;
+    n->err = newm_try(n->pp, n->spinning);
+}
+
+static noinline void newm(struct p *pp, bool spinning)
+{
+    struct newm n = {.pp = pp, .spinning = spinning};
+    systemstack(newm_there, &n);
+    int err = n.err;
     if (err != 0)
         throwf("failed to create new OS thread (have %d already): %s; ulimit -u or the cgroup's "
                "pids.max may be the limit",

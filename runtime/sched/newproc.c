@@ -5,6 +5,7 @@
 #include "sched/gfree_int.h"
 
 #include "os/os.h"
+#include "sched/morestack.h"
 #include "sched/sanitizer.h"
 
 #include <errno.h>
@@ -106,7 +107,8 @@ static int make(struct p *pp, struct g *parent, const struct newborn *b, struct 
         return error_note(-E2BIG, "loam_go_copy: %zu bytes of arguments are above the limit of %d",
                           b->copy_size, (int)COPY_MAX);
     struct g *gp;
-    int err = whole_g(pp, b->stack_size, &gp);
+    bool small = b->stack_size == 0 && grows(b->code != 0 ? b->code : (uintptr_t)b->fn);
+    int err = small ? gsmall_get(pp, b->copy_size, &gp) : whole_g(pp, b->stack_size, &gp);
     if (err != 0)
         return err;
     sanitizer_g_new(gp);
@@ -117,7 +119,7 @@ static int make(struct p *pp, struct g *parent, const struct newborn *b, struct 
         copy_args((char *)top, b->copy, b->copy_size);
         gp->arg = (void *)top;
     }
-    arch_prepare(&gp->sched, top, goroutine_entry);
+    arch_prepare(&gp->sched, top, small ? gp->seg->guard : 0, goroutine_entry);
     gp->fn = b->fn;
     gp->goid = goid_next(pp);
     gp->parent = parent != NULL ? parent->goid : 0;
@@ -164,7 +166,8 @@ int newproc(void (*fn)(void *), void *arg, uintptr_t callerpc)
     struct m *mp = getm();
     struct g *parent = mp != NULL ? mp->curg : NULL;
     /* TSan must see a goroutine begin where it was started: no embryos there. */
-    if (likely(parent != NULL && parent->locals == NULL && fn != NULL && sched_alive()) &&
+    if (likely(parent != NULL && parent->locals == NULL && fn != NULL && !grows((uintptr_t)fn) &&
+               sched_alive()) &&
         !LOAM_TSAN) {
         preempt_point(mp);
         struct p *pp = getm()->p;
@@ -197,7 +200,7 @@ int newproc_main(struct m *mp, const struct newborn *b, struct g **out)
 
 int loam_go(void (*fn)(void *), void *arg)
 {
-    return newproc(fn, arg, (uintptr_t)__builtin_return_address(0));
+    return newproc(fn, arg, arch_callerpc());
 }
 
 int loam_go_with(const struct loam_go_options *options, void (*fn)(void *), void *arg)
@@ -208,7 +211,7 @@ int loam_go_with(const struct loam_go_options *options, void (*fn)(void *), void
                                           .arg = arg,
                                           .name = o->name,
                                           .stack_size = o->stack_size,
-                                          .callerpc = (uintptr_t)__builtin_return_address(0)});
+                                          .callerpc = arch_callerpc()});
 }
 
 int loam_go_copy(void (*fn)(void *), const void *data, size_t size)
@@ -217,7 +220,7 @@ int loam_go_copy(void (*fn)(void *), const void *data, size_t size)
     return newproc_with(&(struct newborn){.fn = fn,
                                           .copy = data != NULL ? data : nothing,
                                           .copy_size = data != NULL ? size : 0,
-                                          .callerpc = (uintptr_t)__builtin_return_address(0)});
+                                          .callerpc = arch_callerpc()});
 }
 
 void loam_yield(void)

@@ -29,46 +29,52 @@ static struct fault {
 
 static uint32_t reporting; /* atomic: somebody overflowed already */
 
-static bool in_guard(const struct stack *s, size_t guard, uintptr_t addr)
+/* A stack that was overflowed. */
+struct overflowed {
+    struct g *gp; /* who runs on it */
+    uintptr_t lo, hi;
+    bool of_thread;
+};
+
+static bool find(struct m *mp, struct g *gp, uintptr_t addr, struct overflowed *o)
 {
-    return addr < s->lo && addr >= s->lo - guard;
+    *o = (struct overflowed){.gp = gp};
+    if (stack_guarded(gp, guard_of(mp), addr, &o->lo, &o->hi))
+        return true;
+    if (mp->hook_g != NULL && stack_guarded(mp->hook_g, 0, addr, &o->lo, &o->hi)) {
+        o->gp = mp->hook_g;
+        return true;
+    }
+    o->lo = mp->g0.stack.lo;
+    o->hi = mp->g0.stack.hi;
+    o->of_thread = true;
+    return (mp->incall & INCALL_THREAD_STACK) && addr < o->lo && addr >= o->lo - THREAD_GUARD;
 }
 
-/* Which stack was overflowed; NULL: none. */
-static struct stack *overflowed(struct m *mp, struct g *gp, uintptr_t addr)
-{
-    if (in_guard(&gp->stack, STACK_GUARD, addr))
-        return &gp->stack;
-    if (mp->hook_g != NULL && in_guard(&mp->hook_g->stack, STACK_GUARD, addr))
-        return &mp->hook_g->stack;
-    if ((mp->incall & INCALL_THREAD_STACK) && in_guard(&mp->g0.stack, THREAD_GUARD, addr))
-        return &mp->g0.stack;
-    return NULL;
-}
-
-static _Noreturn void report(struct m *mp, struct g *gp, const struct stack *s, const void *uc)
+static _Noreturn void report(struct m *mp, const struct overflowed *o, const void *uc)
 {
     static char lines[2048];           /* the alternate stack may be the program's, and small */
     if (!cas_acqrel(&reporting, 0, 1)) /* acqrel: elects one, no more */
         for (;;)
             pause();
-    bool of_thread = s == &mp->g0.stack;
+    const struct g *gp = o->gp;
     struct printer p = {.fd = -1, .cap = sizeof lines - 1, .buf = lines};
     uintptr_t pc, sp, fp;
     arch_ucontext_regs(uc, &pc, &sp, &fp);
     traceback_at_signal(mp, uc);
-    mp->curg = gp; /* whose traceback it is to be */
+    arch_set_guard(0); /* from here on nothing goes back to its stack */
+    mp->curg = o->gp;  /* whose traceback it is to be */
     pr(&p,
        "runtime: %s stack exceeds %zu-byte limit\n"
        "runtime: sp=0x%lx stack=[0x%lx, 0x%lx]\n"
        "runtime: goroutine %lu",
-       of_thread ? "thread" : "goroutine", (size_t)(s->hi - s->lo), (unsigned long)sp,
-       (unsigned long)s->lo, (unsigned long)s->hi, (unsigned long)gp->goid);
+       o->of_thread ? "thread" : "goroutine", (size_t)(o->hi - o->lo), (unsigned long)sp,
+       (unsigned long)o->lo, (unsigned long)o->hi, (unsigned long)gp->goid);
     if (gp->name != NULL)
         pr(&p, " \"%s\"", gp->name);
     pr(&p, " in ");
     traceback_place(&p, pc);
-    if (of_thread)
+    if (o->of_thread)
         pr(&p,
            "\nruntime: it is in loam_on_thread_stack; `ulimit -s` sets the size of such stacks\n");
     else
@@ -84,9 +90,9 @@ static void on_fault(int sig, siginfo_t *info, void *uc)
     struct m *mp = getm();
     struct g *gp = mp != NULL ? mp->curg : NULL;
     if (gp != NULL && os_signal_is_fault(info)) {
-        struct stack *s = overflowed(mp, gp, (uintptr_t)info->si_addr);
-        if (s != NULL)
-            report(mp, s == &mp->g0.stack ? gp : container_of(s, struct g, stack), s, uc);
+        struct overflowed o;
+        if (find(mp, gp, (uintptr_t)info->si_addr, &o))
+            report(mp, &o, uc);
     }
     for (size_t i = 0; i < nelem(faults); i++)
         if (faults[i].sig == sig)

@@ -22,6 +22,7 @@
  * returns: a loop that gets control back is easier to read, and to leave at shutdown. */
 #include "sched/sched_int.h"
 
+#include "sched/morestack.h"
 #include "sched/sanitizer.h"
 
 /* What a direct switch may not skip: a stop of the world, a request to preempt, timers. */
@@ -169,6 +170,8 @@ void gopark(bool (*unlockf)(struct g *, void *), void *l, enum waitreason reason
     struct g *gp = mp->curg;
     if (unlikely(gp == NULL || mp->incall != 0))
         cannot_switch("a function that waits");
+    if (unlikely(gp->grown))
+        morestack_trim(gp);
     gp->waitreason = (uint8_t)reason;
     gp->waitsince = load_relaxed(&sched.coarse_now);
     traceev(EV_GoBlock, trace_clock(), gp->goid, reason);

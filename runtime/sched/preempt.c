@@ -86,8 +86,10 @@ static bool may_hold(struct m *mp, uint32_t why, uintptr_t pc, uintptr_t sp)
         return false;
     struct g *gp = mp->curg;
     struct p *pp = mp->p;
+    uintptr_t lo, hi;
     if (gp == NULL || pp == NULL || mp->incall || mp->hook_g != NULL || gp->m != mp ||
-        load_relaxed(&gp->status) != G_running || sp < gp->stack.lo || sp >= gp->stack.hi)
+        load_relaxed(&gp->status) != G_running || (sp >= mp->g0.stack.lo && sp < mp->g0.stack.hi) ||
+        !stack_piece(gp, guard_of(mp), sp, &lo, &hi))
         return false;
     /* who stops the world has a P that is not running */
     if (load_relaxed(&pp->status) != P_running)
@@ -164,6 +166,7 @@ static void on_sigurg(int sig, siginfo_t *info, void *uc)
     mp->sig_pc = pc;
     mp->sig_sp = sp;
     mp->sig_fp = fp;
+    mp->sig_guard = guard_of(mp);
     hold(mp, mp->curg);
 }
 

@@ -100,29 +100,28 @@ static uint32_t ring_grab(struct runq *r, struct runq *to)
 
 /* ---- The queues of a P ------------------------------------------------------------------------------ */
 
-/* A part of the full ring goes to the global queue, with gp behind it. False: it is not full now. */
+/* A part of the full ring goes to the global queue, with gp behind it. False: it is not full now. Once it
+ * is out of the ring its slots stay as they are: only the owner, who is here, writes to them. */
 static noinline bool runqputslow(struct p *pp, struct g *gp)
 {
     struct runq *r = &pp->runq;
-    struct g *batch[RUNQ_BATCH + 1];
     uint32_t h = load_acquire(&r->head); /* (2) above */
     if (load_relaxed(&r->tail) - h < RUNQ_SIZE)
         return false;
-    for (uint32_t i = 0; i < RUNQ_BATCH; i++)
-        batch[i] = load_relaxed(&r->slots[(h + i) % RUNQ_SIZE]);
     if (!cas_release(&r->head, h, h + RUNQ_BATCH)) /* release: (2) above */
         return false;
-    batch[RUNQ_BATCH] = gp;
     if (LOAM_TORTURE)
-        for (uint32_t i = RUNQ_BATCH; i > 0; i--) {
-            uint32_t j = choose(i + 1);
-            struct g *swap = batch[i];
-            batch[i] = batch[j];
-            batch[j] = swap;
+        for (uint32_t i = RUNQ_BATCH - 1; i > 0; i--) {
+            struct g **one = &r->slots[(h + i) % RUNQ_SIZE];
+            struct g **other = &r->slots[(h + choose(i + 1)) % RUNQ_SIZE];
+            struct g *swap = load_relaxed(one);
+            store_relaxed(one, load_relaxed(other));
+            store_relaxed(other, swap);
         }
     lock(&sched.lock);
-    for (uint32_t i = 0; i <= RUNQ_BATCH; i++)
-        globrunqput_locked(batch[i]);
+    for (uint32_t i = 0; i < RUNQ_BATCH; i++)
+        globrunqput_locked(load_relaxed(&r->slots[(h + i) % RUNQ_SIZE]));
+    globrunqput_locked(gp);
     unlock(&sched.lock);
     return true;
 }

@@ -49,7 +49,8 @@ struct p;
 struct golocals; /* labels and local values: locals.c */
 
 /* A goroutine. It lies at the top of its own stack's slot, so that a parked goroutine costs one
- * page; the memory of a dead one stays a valid struct g, or zero (gfree.c), until the runtime stops.
+ * page (of those whose stack grows, gsmall.c, on memory of its own); the memory of a dead one stays a valid
+ * struct g, or zero (gfree.c), until the runtime stops.
  *
  * The first cache line is all that there is of a goroutine that waits for its first run: an embryo,
  * told by sched.sp == 0, see embryo.c. */
@@ -70,12 +71,16 @@ struct g {
     struct m *lockedm;  /* owner: itself; the M it is wired to */
     uint32_t locked;    /* owner: itself; depth of loam_lock_os_thread */
     uint8_t waitreason; /* owner: itself; enum waitreason */
-    uint8_t pad[3];
+    bool grown;         /* owner: itself; morestack.c: there may be something to give back */
+    uint8_t pad[2];
     const char *name;          /* owner: itself */
     struct golocals *locals;   /* owner: itself */
     void (*at_goexit)(void *); /* owner: itself; loam_goexit calls it with arg, then forgets it */
     uint64_t traceseq;         /* whoever owns the status */
     struct stack stack;        /* const */
+    struct segment *seg;       /* const while alive: the first segment; NULL: a slot */
+    uintptr_t trim_sp;         /* owner: itself */
+    size_t alloca_bytes;       /* owner: itself: of alloca, beside the segments */
     struct g *alllink;         /* atomic; allg lock for writing: the list of all Gs */
     struct g **allfrom;        /* allg lock: what points to this one there */
     union {
@@ -95,6 +100,7 @@ struct m {
     uint32_t preempt;     /* atomic: somebody wants this thread in the scheduler; PREEMPT_* */
     bool spinning;        /* owner thread: looks for work without having any */
     bool blocked;         /* owner thread: asleep on park */
+    uintptr_t call_guard; /* owner thread: in loam_on_thread_stack, of the goroutine's stack */
     uint8_t incall;  /* owner thread: INCALL_*; while it is not 0 the goroutine may not switch */
     uint32_t leave;  /* atomic: it shall leave the scheduler */
     bool idlelocked; /* sched.lock: asleep until its wired goroutine is runnable */
@@ -122,7 +128,7 @@ struct m {
     uint64_t direct;            /* owner thread writes, all read: direct switches */
     uint64_t steals;            /* owner thread writes, all read */
     /* A dump by signal (traceback.c), an overflow: registers at the signal. */
-    uintptr_t sig_pc, sig_sp, sig_fp;
+    uintptr_t sig_pc, sig_sp, sig_fp, sig_guard;
     uint32_t sig_caught; /* atomic */
     /* Preemption by signal (preempt.c). The registers above are those of a held goroutine too. */
     uint32_t async;      /* atomic: ASYNC_*, what the signal is to ask for */
@@ -164,12 +170,15 @@ struct p {
     int gfree_n;
     int gfree_low;     /* owner M: the least gfree_n since scavenge looked; see struct gfreelist */
     uint32_t scavenge; /* atomic: sysmon asks the owner for p_scavenge_locked */
+    struct g *gsmall;  /* owner M: dead goroutines with a first segment */
+    int gsmall_n;
     struct g *embryos; /* owner M: unused embryos */
     int embryos_n;
     int embryos_pending;                /* owner M: made here minus begun here; may be negative */
     uint64_t traceseq;                  /* owner M */
     uint64_t clock_ticks;               /* owner M: when the clock was last read for timers */
     uint64_t schedules, created, ended; /* owner M writes, all read */
+    uint64_t segments_made, segments_freed;                /* owner M writes, all read */
     struct g *runnext __attribute__((aligned(cacheline))); /* atomic: runs before the queues */
     uint32_t ahead_streak; /* owner M: taken from `ahead` in a row */
     struct runq runq, ahead;
@@ -279,11 +288,18 @@ struct newborn {
     const char *name;
     size_t stack_size; /* 0: as configured */
     uintptr_t callerpc;
+    uintptr_t code; /* 0, or what fn will call: whether its stack may grow */
 };
 
 /* Starts a goroutine: 0 or -errno with a noted text. From any thread. */
 int newproc(void (*fn)(void *), void *arg, uintptr_t callerpc);
 int newproc_with(const struct newborn *b);
+
+/* ---- Stacks that grow (morestack.c) ------------------------------------------------------------ */
+
+/* Runs fn(arg) on the thread's own stack if the calling goroutine's is one that grows, which has room for
+ * little; else here. fn must not park, nor call user code. */
+void systemstack(void (*fn)(void *), void *arg);
 
 /* ---- Time and choices (dst.c): the one place for both ---------------------------------------- */
 

@@ -44,6 +44,8 @@ struct schedt {
     struct gqueue runq;                    /* the global queue */
     struct gfreelist gfree[STACK_CLASSES]; /* dead Gs, by the class of their stacks */
     struct g *embryos;                     /* unused embryos; a look without the lock is relaxed */
+    struct g *gsmall;                      /* dead Gs whose stacks grow; a look is relaxed */
+    struct segment *bigs;                  /* big segments that no thread has */
     int32_t stopwait;                      /* Ps that still have to stop */
     bool needspinning;                     /* work was seen, but no P for it: proc.c's head */
     struct m *mdead; /* Ms whose threads ended or are ending: joined when taken again, or at stop */
@@ -59,9 +61,11 @@ struct schedt {
     uint32_t pollkey;   /* its futex: 1 = wake up */
     uint64_t goidgen;
     uint64_t soft_wake_ticks, soft_wake_gap; /* wakep_soft in proc.c; in arch_ticks */
-    int64_t coarse_now;       /* the clock as sysmon last saw it: good to about 10 ms */
-    uint64_t foreign_created; /* goroutines started by foreign threads */
-    int32_t external;         /* goroutines that something outside will wake */
+    int64_t coarse_now;        /* the clock as sysmon last saw it: good to about 10 ms */
+    uint64_t foreign_created;  /* goroutines started by foreign threads */
+    uint64_t foreign_segments; /* segments made minus freed without a P */
+    size_t maxstack;           /* bytes of a stack that grows */
+    int32_t external;          /* goroutines that something outside will wake */
     int32_t external_threads;
     uint64_t handoffs, unannounced, stws;
     uint32_t held;                      /* Ms asleep in the handler of preempt.c */
@@ -74,8 +78,9 @@ struct schedt {
     uint32_t m0_left;                   /* the caller of loam_run has left the scheduler; a futex */
 
     /* ---- const after init ---- */
-    bool run_mode; /* by loam_run: the end of main and deadlock end the process */
-    struct m *m0;  /* the caller of loam_run */
+    bool stack_torture; /* stacks grow at every call */
+    bool run_mode;      /* by loam_run: the end of main and deadlock end the process */
+    struct m *m0;       /* the caller of loam_run */
     size_t stack_size;
     uint32_t stack_class;
     bool maxprocs_fixed; /* GOMAXPROCS was set: do not follow the system; atomic */
@@ -206,6 +211,7 @@ _Noreturn void goexit_by(void (*hook)(struct m *, struct g *)); /* on g0; it cal
 void gdestroy(struct m *mp, struct g *gp);
 
 /* ---- gfree.c, embryo.c ---- */
+void allg_add(struct g *gp); /* for good */
 /* All Gs: a list by alllink, oldest first; both atomic. Walked between allg_hold and _release, by sysmon
  * without. */
 extern struct g *allg;
@@ -302,6 +308,17 @@ void golocals_free(struct g *gp);
 bool golocals_any(void);
 void golocals_print_labels(struct printer *p, const struct g *gp);
 void golocals_inherit(struct g *gp, struct g *parent);
+
+/* ---- morestack.c ---- */
+/* Which piece of a goroutine's stack an address lies in; guard: of the innermost piece. False: none. */
+bool stack_piece(const struct g *gp, uintptr_t guard, uintptr_t at, uintptr_t *lo, uintptr_t *hi);
+/* Which piece's guard pages it lies in: of a slot, or of a big segment. False: none. */
+bool stack_guarded(const struct g *gp, uintptr_t guard, uintptr_t at, uintptr_t *lo, uintptr_t *hi);
+/* The guard of the goroutine that runs on this thread, which is mp's. */
+static always_inline uintptr_t guard_of(const struct m *mp)
+{
+    return mp->incall & INCALL_THREAD_STACK ? mp->call_guard : arch_guard();
+}
 
 /* ---- traceback.c ---- */
 int traceback_init(bool handlers);

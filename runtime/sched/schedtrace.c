@@ -184,6 +184,8 @@ static void read_stats(struct loam_sched_stats *out)
     for (int i = 0, n = ps_len(); i < n; i++) {
         s.schedules += load_relaxed(&allp[i]->schedules);
         s.goroutines_created += load_relaxed(&allp[i]->created);
+        s.stack_segments += load_relaxed(&allp[i]->segments_made);
+        s.stack_segments -= load_relaxed(&allp[i]->segments_freed);
     }
     for (struct m *mp = load_acquire(&allm); mp != NULL; mp = mp->alllink) {
         s.direct_switches += load_relaxed(&mp->direct);
@@ -194,6 +196,7 @@ static void read_stats(struct loam_sched_stats *out)
     s.threads = sched.mcount + (sched.sysmon_handle != 0);
     unlock(&sched.lock);
     s.stacks_mapped = slots_mapped() + stackalloc_mapped();
+    s.stack_segments += load_relaxed(&sched.foreign_segments);
     *out = s;
 }
 

@@ -47,10 +47,16 @@ noinline void bad_edge(const struct g *gp, uint32_t from, uint32_t to)
            g_edge(from, to) < 0 ? "is not an edge of the automaton" : "was expected");
 }
 
-noinline void gtrace_print(const struct g *gp, uint32_t from, uint32_t to)
+struct transition {
+    const struct g *gp;
+    uint32_t from, to;
+};
+
+static void print_transition(void *arg)
 {
-    if ((uint64_t)debug.gtrace != gp->goid)
-        return;
+    const struct transition *edge = arg;
+    const struct g *gp = edge->gp;
+    uint32_t from = edge->from, to = edge->to;
     struct m *mp = getm();
     struct thread *t = libc_enter();
     /* reading the virtual clock moves it: a line more must not make another run */
@@ -71,6 +77,12 @@ noinline void gtrace_print(const struct g *gp, uint32_t from, uint32_t to)
     pr(&p, "\n");
     pr_flush(&p);
     libc_leave(t);
+}
+
+noinline void gtrace_print(const struct g *gp, uint32_t from, uint32_t to)
+{
+    if ((uint64_t)debug.gtrace == gp->goid)
+        systemstack(print_transition, &(struct transition){gp, from, to});
 }
 
 size_t loam_read_edges(struct loam_edge *out, size_t n)

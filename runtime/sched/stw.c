@@ -225,6 +225,13 @@ static void p_retire(struct p *pp)
         store_relaxed(&sched.embryos, embryo);
     }
     pp->embryos_n = pp->embryos_pending = 0;
+    while (pp->gsmall != NULL) {
+        struct g *gp = pp->gsmall;
+        pp->gsmall = gp->schedlink;
+        gp->schedlink = sched.gsmall;
+        store_relaxed(&sched.gsmall, gp);
+    }
+    pp->gsmall_n = 0;
     unlock(&sched.lock);
     stackcache_clear(&pp->stackcache);
     timers_fini_p(pp, allp[0]);

@@ -38,9 +38,12 @@ void loam_on_thread_stack(void (*fn)(void *), void *arg)
         return;
     }
     struct thread_call c = {fn, arg, mp};
+    mp->call_guard = arch_guard();
     mp->incall |= INCALL_THREAD_STACK;
+    arch_set_guard(0); /* it is large enough for all */
     sanitizer_call_begin(gp, &mp->g0);
     arch_call_on(on_thread, &c, mp->g0.sched.sp);
     sanitizer_call_end(gp, &mp->g0);
+    arch_set_guard(mp->call_guard);
     mp->incall &= (uint8_t)~INCALL_THREAD_STACK;
 }

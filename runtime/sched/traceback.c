@@ -24,6 +24,8 @@
 
 enum {
     INNER_FRAMES = 50,
+    FRAMES_MAX =
+        100000000,     /* more than 1 GB holds: a stack that was written over may go in circles */
     OUTER_FRAMES = 50, /* Go's: of a deep stack both ends are shown */
     ENTRY_FRAMES = 3,  /* at most, below a goroutine's function */
     PATIENCE_NS = 200000000,
@@ -157,7 +159,8 @@ static enum shown whose(const struct symtab_entry *e)
 /* Where a walk begins. */
 struct from {
     uintptr_t pc, fp;
-    uintptr_t lo, hi; /* of the stack that it was on */
+    uintptr_t guard;    /* of a stack that grows: which piece it was on */
+    const struct m *mp; /* NULL: on no thread */
     bool
         signalled; /* a signal stopped it there; else it made a call, and pc is its return address */
 };
@@ -183,23 +186,53 @@ static uintptr_t frame_at(const struct frames *f, size_t i)
     return i < INNER_FRAMES ? f->first[i] : f->last[(i - INNER_FRAMES) % nelem(f->last)];
 }
 
-static void walk(const struct g *gp, const struct from *at, struct frames *f)
+static bool within(uintptr_t at, uintptr_t lo, uintptr_t hi)
 {
-    uintptr_t pc = at->pc, fp = at->fp, lo = at->lo, hi = at->hi;
+    return at >= lo && at < hi;
+}
+
+/* The piece of gp's stack that an address lies in: of its own, or that of its thread while it is in
+ * loam_on_thread_stack. */
+static bool piece(const struct g *gp, const struct from *from, uintptr_t at, uintptr_t *lo,
+                  uintptr_t *hi)
+{
+    if (stack_piece(gp, from->guard, at, lo, hi))
+        return true;
+    const struct m *mp = from->mp;
+    if (mp == NULL || !(mp->incall & INCALL_THREAD_STACK))
+        return false;
+    *lo = mp->g0.stack.lo;
+    *hi = mp->g0.stack.hi;
+    return within(at, *lo, *hi);
+}
+
+/* Whether a frame may be at fp, reached from a deeper one at `below` (0: the first). Stacks grow down:
+ * callers lie above, as long as both are in one piece of the stack. */
+static bool frame_ok(const struct g *gp, const struct from *from, uintptr_t fp, uintptr_t below)
+{
+    uintptr_t lo, hi;
+    return piece(gp, from, fp, &lo, &hi) && arch_frame_ok(fp, lo, hi) &&
+           (!within(below, lo, hi) || fp > below);
+}
+
+/* Where a function called __morestack the frames in between are left out, so that it stands there once. */
+static void walk(const struct g *gp, const struct from *from, struct frames *f)
+{
+    uintptr_t pc = from->pc, fp = from->fp, below = 0;
     f->n = 0;
     add_frame(f, pc);
-    for (;;) {
-        if (!arch_frame_ok(fp, lo, hi)) {
-            /* the end, or from the thread's stack on to the goroutine's own: loam_on_thread_stack */
-            if (hi == gp->stack.hi || !arch_frame_ok(fp, gp->stack.lo, gp->stack.hi))
-                break;
-            hi = gp->stack.hi;
-        }
-        lo = fp + 1; /* stacks grow down: callers lie above */
-        arch_frame_next(fp, &pc, &fp);
+    while (frame_ok(gp, from, fp, below) && f->n < FRAMES_MAX) {
+        below = fp;
+        arch_frame_next(below, &pc, &fp);
         if (pc == 0)
             break;
-        add_frame(f, pc);
+        if (pc == morestack_grow_pc && frame_ok(gp, from, fp, below)) {
+            below = fp; /* its return address is in the function's first instructions */
+            fp = ((const uintptr_t *)below)[0];
+            pc = ((const uintptr_t *)below)[2];
+        }
+        if (pc != morestack_big_pc)
+            add_frame(f, pc);
     }
 }
 
@@ -301,31 +334,24 @@ static void print_created(struct printer *p, const struct g *gp)
     print_place(p, &e);
 }
 
-static bool within(uintptr_t at, uintptr_t lo, uintptr_t hi)
+/* Whether gp is on one of its stacks with this stack pointer. Who runs into the guard below one is on it
+ * too. False: it is being switched. */
+static bool is_on(const struct g *gp, const struct from *from, uintptr_t sp)
 {
-    return at >= lo && at < hi;
-}
-
-/* Which stack gp is on: its own, or that of its thread in loam_on_thread_stack. Who runs into the guard
- * below one is on it too. False: neither, it is being switched. */
-static bool stack_at(const struct g *gp, const struct m *mp, uintptr_t sp, struct from *at)
-{
-    const struct stack *s = &gp->stack;
-    if (!within(sp, s->lo - STACK_GUARD, s->hi)) {
-        s = &mp->g0.stack;
-        if (!(mp->incall & INCALL_THREAD_STACK) || !within(sp, s->lo - THREAD_GUARD, s->hi))
-            return false;
-    }
-    at->lo = s->lo;
-    at->hi = s->hi;
-    return true;
+    uintptr_t lo, hi;
+    const struct m *mp = from->mp;
+    if (piece(gp, from, sp, &lo, &hi) || stack_guarded(gp, from->guard, sp, &lo, &hi))
+        return true;
+    return mp != NULL && (mp->incall & INCALL_THREAD_STACK) &&
+           within(sp, mp->g0.stack.lo - THREAD_GUARD, mp->g0.stack.lo);
 }
 
 /* Where a signal stopped it. A large frame may have put sp far below the stack, but not fp. */
 static bool signal_at(const struct g *gp, const struct m *mp, struct from *at)
 {
-    *at = (struct from){.pc = mp->sig_pc, .fp = mp->sig_fp, .signalled = true};
-    return stack_at(gp, mp, mp->sig_sp, at) || stack_at(gp, mp, mp->sig_fp, at);
+    *at = (struct from){
+        .pc = mp->sig_pc, .fp = mp->sig_fp, .guard = mp->sig_guard, .mp = mp, .signalled = true};
+    return is_on(gp, at, mp->sig_sp) || is_on(gp, at, mp->sig_fp);
 }
 
 /* The calling goroutine, from its caller's caller on; in a handler, from where the signal came. */
@@ -333,8 +359,8 @@ static noinline void print_current(struct printer *p, const struct g *gp)
 {
     const struct m *mp = getm();
     uintptr_t fp = (uintptr_t)__builtin_frame_address(0);
-    struct from at = {0};
-    bool found = stack_at(gp, mp, fp, &at);
+    struct from at = {.guard = guard_of(mp), .mp = mp};
+    bool found = is_on(gp, &at, fp);
     if (found)
         arch_frame_next(fp, &at.pc, &at.fp);
     else if (load_acquire(&mp->sig_caught))
@@ -362,13 +388,11 @@ static void print_other(struct printer *p, const struct g *gp, bool halted)
         (void)print_stack(p, gp, &at);
     } else if (status == G_waiting || status == G_runnable) {
         enum shown shown = SHOWN_NOTHING;
-        if (within(gp->sched.sp, gp->stack.lo, gp->stack.hi)) {
-            at = (struct from){.pc = arch_gobuf_pc(&gp->sched),
-                               .fp = arch_gobuf_fp(&gp->sched),
-                               .lo = gp->stack.lo,
-                               .hi = gp->stack.hi};
+        at = (struct from){.pc = arch_gobuf_pc(&gp->sched),
+                           .fp = arch_gobuf_fp(&gp->sched),
+                           .guard = gp->seg != NULL ? arch_gobuf_guard(&gp->sched) : 0};
+        if (gp->sched.sp != 0 && is_on(gp, &at, gp->sched.sp))
             shown = print_stack(p, gp, &at);
-        }
         print_start(p, gp, shown);
     } else {
         pr(p, "\tgoroutine running on other thread; stack unavailable\n");
@@ -477,6 +501,7 @@ void throw_traceback(int fd)
 void traceback_at_signal(struct m *mp, const void *uc)
 {
     arch_ucontext_regs(uc, &mp->sig_pc, &mp->sig_sp, &mp->sig_fp);
+    mp->sig_guard = guard_of(mp);
     store_release(&mp->sig_caught, 1); /* release: the registers are there */
 }
 

@@ -62,12 +62,13 @@ static always_inline void stackalloc_unpoison(uintptr_t lo, size_t size)
 #endif
 }
 
-/* What the stack's former user did comes before what the next one does. */
+/* What former users did comes before what the next one does. Per span, which may have been cut up in
+ * another way. */
 static always_inline void stackalloc_handed_back(uintptr_t lo)
 {
     (void)lo;
 #if LOAM_TSAN
-    __tsan_release((void *)lo);
+    __tsan_release((void *)align_down(lo, (uintptr_t)STACKALLOC_MIN << (STACKALLOC_SMALL - 1)));
 #endif
 }
 
@@ -75,7 +76,7 @@ static always_inline void stackalloc_handed_out(uintptr_t lo)
 {
     (void)lo;
 #if LOAM_TSAN
-    __tsan_acquire((void *)lo);
+    __tsan_acquire((void *)align_down(lo, (uintptr_t)STACKALLOC_MIN << (STACKALLOC_SMALL - 1)));
 #endif
 }
 

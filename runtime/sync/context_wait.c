@@ -130,7 +130,7 @@ struct loam_context_after *loam_context_after_func(struct loam_context *ctx, voi
         return NULL;
     a->fn = fn;
     a->arg = arg;
-    a->callerpc = (uintptr_t)__builtin_return_address(0);
+    a->callerpc = arch_callerpc();
     if (context_wait_begin(ctx, &a->cw, NULL) != 0) {
         a->started = newproc(fn, arg, a->callerpc) == 0;
         if (!a->started) {

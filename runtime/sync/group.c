@@ -266,11 +266,11 @@ int loam_group_go(struct loam_group *g, int (*fn)(struct loam_context *ctx, void
     struct m *mp = getm();
     if (mp != NULL)
         preempt_point(mp);
-    return group_start(g, fn, arg, true, (uintptr_t)__builtin_return_address(0));
+    return group_start(g, fn, arg, true, arch_callerpc());
 }
 
 int loam_group_try_go(struct loam_group *g, int (*fn)(struct loam_context *ctx, void *arg),
                       void *arg)
 {
-    return group_start(g, fn, arg, false, (uintptr_t)__builtin_return_address(0));
+    return group_start(g, fn, arg, false, arch_callerpc());
 }

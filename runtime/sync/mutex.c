@@ -49,11 +49,18 @@ enum {
     SPIN_LOOK_EVERY = 6, /* pauses between two looks at the word */
 };
 
+static int cpus; /* atomic: 0 or below: not known yet; relaxed: all store the same */
+
+static void count_cpus(void *unused)
+{
+    (void)unused;
+    store_relaxed(&cpus, os_cpu_count());
+}
+
 /* Spinning pays if the holder runs on another CPU and nothing else could run on this P: then it costs
  * nobody anything, and the mutex comes free sooner than a switch to and fro would take. */
 static bool can_spin(int round)
 {
-    static int cpus; /* atomic: 0 or below: not known yet; relaxed: all store the same */
     if (round >= SPIN_ROUNDS || gomaxprocs == 1)
         return false;
     struct m *mp = getm();
@@ -61,7 +68,7 @@ static bool can_spin(int round)
     if (pp == NULL || !runqempty(pp))
         return false;
     if (unlikely(load_relaxed(&cpus) <= 0))
-        store_relaxed(&cpus, os_cpu_count());
+        systemstack(count_cpus, NULL);
     if (load_relaxed(&cpus) <= 1)
         return false;
     /* Another P that runs: a hint only, relaxed. The search is short where it matters, on a busy

@@ -110,9 +110,10 @@ int loam_waitgroup_go(struct loam_waitgroup *wg, void (*fn)(void *), void *arg)
     struct task task = {wg, fn, arg};
     add(wg, 1);
     int err = newproc_with(&(struct newborn){.fn = run_task,
+                                             .code = (uintptr_t)fn,
                                              .copy = &task,
                                              .copy_size = sizeof task,
-                                             .callerpc = (uintptr_t)__builtin_return_address(0)});
+                                             .callerpc = arch_callerpc()});
     if (err != 0)
         add(wg, -1);
     return err;

@@ -3,6 +3,7 @@
 #include "trace/trace.h"
 
 #include "base/debugvar.h"
+#include "base/needs.h"
 #include "base/print.h"
 #include "base/throw.h"
 #include "lock/lock.h"
@@ -72,19 +73,32 @@ void trace_fini(void)
     trace_on = false;
 }
 
-void traceev_slow(enum trace_event ev, int64_t now, uint64_t a, uint64_t b)
+struct event {
+    enum trace_event ev;
+    int64_t now;
+    uint64_t a, b;
+};
+
+static void write_event(void *p)
 {
+    const struct event *e = p;
+    enum trace_event ev = e->ev;
     lock(&trace_lock);
-    pr(&sink, "%lu %ld %d %s", (unsigned long)index_++, (long)now, (int)ev, names[ev]);
+    pr(&sink, "%lu %ld %d %s", (unsigned long)index_++, (long)e->now, (int)ev, names[ev]);
     const char *arg = arg_names[ev];
     for (int i = 0; i < 2 && *arg != '\0'; i++) {
         size_t len = strcspn(arg, " ");
         pr(&sink, " ");
         for (size_t c = 0; c < len; c++)
             pr(&sink, "%c", arg[c]);
-        pr(&sink, "=%lu", (unsigned long)(i == 0 ? a : b));
+        pr(&sink, "=%lu", (unsigned long)(i == 0 ? e->a : e->b));
         arg += len + (arg[len] == ' ');
     }
     pr(&sink, "\n");
     unlock(&trace_lock);
+}
+
+void traceev_slow(enum trace_event ev, int64_t now, uint64_t a, uint64_t b)
+{
+    systemstack(write_event, &(struct event){ev, now, a, b});
 }

@@ -209,6 +209,7 @@ PROBE(loam_gomaxprocs, (void)loam_gomaxprocs(PROCS + (me->id == 0)))
 PROBE(loam_traceback, loam_traceback(nowhere))
 PROBE(loam_dump_goroutines, loam_dump_goroutines(nowhere))
 PROBE(loam_read_sched_stats, (void)0; struct loam_sched_stats s; loam_read_sched_stats(&s))
+PROBE(loam_set_max_stack, (void)0; (void)loam_set_max_stack(0))
 PROBE(loam_read_stack_stats, (void)0; struct loam_stack_class k[2];
       (void)loam_read_stack_stats(k, 2))
 PROBE(loam_read_edges, (void)loam_read_edges(NULL, 0))
@@ -333,6 +334,7 @@ static struct call calls[] = {
     STAYS(loam_traceback),
     STAYS(loam_dump_goroutines),
     STAYS(loam_read_sched_stats),
+    STAYS(loam_set_max_stack),
     STAYS(loam_read_stack_stats),
     STAYS(loam_read_edges),
     MOVES(loam_blocking),

@@ -2,6 +2,7 @@
 #ifndef ARCH_CPU_H
 #define ARCH_CPU_H
 
+#include "arch/segment.h"
 #include "base/base.h"
 #include "base/thread.h"
 
@@ -11,8 +12,21 @@ struct gobuf {
     uintptr_t sp; /* at ARCH_SAVED_WORDS saved registers, then the return address */
 };
 
-enum { ARCH_SAVED_WORDS = 6, ARCH_SAVED_RBP = 0 /* index of rbp among them */ };
+enum {
+    ARCH_SAVED_WORDS = 7,
+    ARCH_SAVED_RBP = 0, /* indices among them */
+    ARCH_SAVED_RBX = 5,
+    ARCH_SAVED_GUARD = 6,
+};
 _Static_assert(offsetof(struct gobuf, sp) == 0, "switch.S");
+_Static_assert(offsetof(struct thread, g0) == 16 && offsetof(struct thread, bigs) == 24 &&
+                   offsetof(struct thread, nbigs) == 32,
+               "morestack.S");
+_Static_assert(offsetof(struct segment, guard) == 0 && offsetof(struct segment, next) == 8 &&
+                   offsetof(struct segment, prev) == 16 && offsetof(struct segment, hi) == 24 &&
+                   offsetof(struct segment, kind) == 32 && offsetof(struct segment, blocks) == 48 &&
+                   offsetof(struct segment, link) == 56 && SEGMENT_BIG == 1,
+               "morestack.S");
 
 void arch_switch(struct gobuf *from, struct gobuf *to);
 void arch_entry(void); /* the first frame of every context; not to be called */
@@ -45,7 +59,8 @@ static always_inline void thread_set(struct thread *t)
 }
 #endif
 
-static inline void arch_prepare(struct gobuf *buf, uintptr_t hi, void (*entry)(void))
+static inline void arch_prepare(struct gobuf *buf, uintptr_t hi, uintptr_t guard,
+                                void (*entry)(void))
 {
     uintptr_t *sp = (uintptr_t *)align_down(hi, 16);
     *--sp = 0; /* a zero return address above the first frame: walks end here */
@@ -53,7 +68,8 @@ static inline void arch_prepare(struct gobuf *buf, uintptr_t hi, void (*entry)(v
     *--sp = (uintptr_t)arch_entry;
     for (int i = 0; i < ARCH_SAVED_WORDS; i++)
         *--sp = 0;
-    sp[ARCH_SAVED_WORDS - 1] = (uintptr_t)entry; /* rbx: see switch.S */
+    sp[ARCH_SAVED_RBX] = (uintptr_t)entry; /* see switch.S */
+    sp[ARCH_SAVED_GUARD] = guard;
     buf->sp = (uintptr_t)sp;
 }
 
@@ -65,6 +81,24 @@ static inline uintptr_t arch_gobuf_pc(const struct gobuf *buf)
 static inline uintptr_t arch_gobuf_fp(const struct gobuf *buf)
 {
     return ((const uintptr_t *)buf->sp)[ARCH_SAVED_RBP];
+}
+
+static inline uintptr_t arch_gobuf_guard(const struct gobuf *buf)
+{
+    return ((const uintptr_t *)buf->sp)[ARCH_SAVED_GUARD];
+}
+
+/* The guard of the stack that the calling thread is on; 0: it has none. */
+static always_inline uintptr_t arch_guard(void)
+{
+    uintptr_t guard;
+    __asm__ volatile("movq %%fs:0x70, %0" : "=r"(guard));
+    return guard;
+}
+
+static always_inline void arch_set_guard(uintptr_t guard)
+{
+    __asm__ volatile("movq %0, %%fs:0x70" : : "r"(guard));
 }
 
 static inline void arch_frame_next(uintptr_t fp, uintptr_t *pc, uintptr_t *next)
@@ -79,6 +113,34 @@ static inline void arch_ucontext_regs(const void *uc, uintptr_t *pc, uintptr_t *
     *pc = (uintptr_t)mc->gregs[REG_RIP];
     *sp = (uintptr_t)mc->gregs[REG_RSP];
     *fp = (uintptr_t)mc->gregs[REG_RBP];
+}
+
+/* Calls fn(arg), on a big segment if the stack is a small one. Only where the library is linked
+ * statically are there small ones. */
+#if LOAM_SHARED
+static inline void arch_call_big(void (*fn)(void *), void *arg)
+{
+    fn(arg);
+}
+#else
+void arch_call_big(void (*fn)(void *), void *arg);
+#endif
+/* The first and the last address of code that checks its stack. */
+extern const uintptr_t morestack_text_lo, morestack_text_hi;
+/* Return addresses in __morestack: of a function that goes on on the next segment (its frame's own
+ * return address then lies in that function's first instructions), and on a big one. */
+extern const uintptr_t morestack_grow_pc, morestack_big_pc;
+/* Which parts of the vector state morestack.S saves before it calls C code. */
+void arch_morestack_init(void);
+
+/* Where the function that this is written in goes back to; its caller, if that called it on a big
+ * segment. */
+static always_inline uintptr_t arch_callerpc(void)
+{
+    uintptr_t pc = (uintptr_t)__builtin_return_address(0);
+    if (unlikely(pc == morestack_big_pc))
+        pc = (*(uintptr_t **)__builtin_frame_address(0))[1]; /* __morestack's frame */
+    return pc;
 }
 
 static inline void arch_pause(void)

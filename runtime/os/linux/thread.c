@@ -268,7 +268,7 @@ bool os_code_around(uintptr_t pc, uintptr_t *lo, uintptr_t *hi)
     return found;
 }
 
-extern void *__tls_get_addr(void *);
+extern void *__tls_get_addr(void *) __attribute__((weak)); /* static programs have none */
 
 uintptr_t os_tls_function(void)
 {

@@ -1,0 +1,65 @@
+/* Small stacks: what `loam build --stack=small` does beyond compiling and linking. */
+#ifndef SPLIT_H
+#define SPLIT_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "tool.h"
+
+/* Symbols, each once. */
+struct names {
+    struct words words;
+    size_t *slots; /* open addressing: index + 1 */
+    size_t slot_count;
+};
+bool names_add(struct names *n, const char *name);           /* false: it was there */
+size_t names_index(const struct names *n, const char *name); /* its index + 1; 0: not there */
+
+/* A stub is called so, and by the function's name. */
+#define STUB_PREFIX "__loam_call_"
+
+/* What is found out from all objects before any is rewritten. */
+struct split {
+    struct names own;    /* functions that registered objects define */
+    struct names calls;  /* foreign functions that they call */
+    struct names weak;   /* of these, those that were seen as weak references, */
+    struct names strong; /* and as others */
+};
+
+/* An object in memory. */
+struct object {
+    const char *path; /* for messages: the source, or the object as it was given */
+    uint8_t *bytes;   /* an ELF64 file */
+    size_t size;
+    size_t place; /* among the files to link */
+};
+
+/* ---- split_object.c -------------------------------------------------------------------------------- */
+
+/* Is this the object's kind: compiled with -fsplit-stack? */
+bool object_is_split(const struct object *o);
+/* Reads a relocatable object for x86-64; false after a message. */
+bool object_read(const char *file, const char *shown, struct object *o);
+/* Is all of its code compiled so that it can run on a small stack? Notes what it defines. False after a
+ * message that says why not. */
+bool object_check(const struct object *o, struct split *s);
+/* Writes it to `file`: code in the section loam_text, calls of foreign functions to their stubs. False
+ * after a message. */
+bool object_write(const struct object *o, struct split *s, const char *file);
+/* Bytes that a function of the library wants above the guard; 0: none, -1: it is to be called like foreign
+ * code. */
+int split_room(const char *name);
+/* False after a message: a member of the archive is split code, of which nothing is known. */
+bool archive_check(const char *file);
+
+/* ---- split.c --------------------------------------------------------------------------------------- */
+
+/* The compiler's flags for registered code, to stand behind all others. */
+void split_flags(struct words *w);
+/* Can this compiler, with these flags, make it? all: the linking's flags too. False after a message. */
+bool split_compiler(const struct words *cc, const struct words *flags, const struct words *all);
+/* The stubs by which foreign functions are called, as an assembler file. False after a message. */
+bool split_stubs(const struct split *s, const char *file);
+
+#endif

@@ -1,0 +1,549 @@
+/* The stack that grows, on x86-64: what gcc's -fsplit-stack calls, and how foreign code is called.
+ * arch/segment.h describes segments.
+ *
+ * __morestack is called by a function's first instructions when there is no room for its frame:
+ *     r10  bytes of the frame          r11  bytes of its arguments on the stack
+ * and all registers of arguments are alive, rax too (number of vector arguments, static chain). It
+ * copies the arguments to the next segment and calls the function again from behind the `ret` that
+ * follows the call of __morestack: so the function returns to us, we return to that `ret`, and it
+ * to the caller, with the return predictor right all the way. The function finds in rbp our frame,
+ * from which it knows where its arguments lay: a variadic one reads them there.
+ *
+ * __morestack_big calls the function in r11, which may use any amount of stack, on a big segment,
+ * with a copy of what may be arguments on the stack: the caller's frame from the return address up to
+ * its frame pointer, which all registered code keeps. A tail call has no frame: then rbp is that
+ * of the caller's caller, whose frame holds the arguments as well, or lies on another segment, and the
+ * arguments are on top of this one. __x86_indirect_thunk_REG, by which registered code calls through
+ * pointers, jumps to registered code and hands everything else to __morestack_big.
+ *
+ * Both leave rbp in their frame and describe it so (CFA = rbp + 16): gdb and unwinders need nothing
+ * else to walk from one segment to the other. gdb takes a stack that jumps for a broken one unless the
+ * function is called __morestack: so that name covers all of it.
+ *
+ * Rejected: gold's rewriting of functions that call foreign code, so that they run on a big stack as a
+ * whole: it sees no pointers, no other linker does it, and a goroutine that prints once and parks in
+ * the same function keeps its big stack. libgcc's __morestack: it allocates by mmap, blocks signals,
+ * and knows nothing of goroutines. */
+#include "base/config.h"
+
+#define GUARD %fs:0x70
+#define TO_GUARD (64 + SEGMENT_SLACK) /* ARCH_SEGMENT_GUARD */
+#define SEG_NEXT 8
+#define SEG_PREV 16
+#define SEG_HI 24
+#define SEG_KIND 32
+#define SEG_BLOCKS 48
+#define SEG_LINK 56
+#define BIG 1
+#define THREAD_G0 16
+#define THREAD_BIGS 24
+#define THREAD_NBIGS 32
+#define BIGS_MAX 4
+#define XSAVE_SIZE 2752
+#define XSAVE_HEADER 512
+
+	.text
+
+#if !LOAM_SHARED
+
+/* The thread at hand into \reg. */
+.macro THREAD reg
+	movq	loam_thread_self_tls@gottpoff(%rip), \reg
+	movq	%fs:(\reg), \reg
+.endm
+
+/* Calls a C function on the thread's own stack: all that a program may have in vector and x87
+ * registers is kept. rdi and rsi: its arguments. Other registers are the caller's to keep;
+ * clobbers rbx and r12. */
+.macro ON_SYSTEM fn
+	THREAD	%rbx
+	movq	THREAD_G0(%rbx), %rbx
+	movq	(%rbx), %rbx
+	movq	%rsp, %r12
+	leaq	-XSAVE_SIZE(%rbx), %rsp
+	andq	$-64, %rsp
+	movl	morestack_xsave_mask(%rip), %eax
+	xorl	%edx, %edx
+	testl	%eax, %eax
+	je	91f
+	.irp	word, 0, 8, 16, 24, 32, 40, 48, 56
+	movq	%rdx, (XSAVE_HEADER + \word)(%rsp)
+	.endr
+	xsave64	(%rsp)
+	call	\fn
+	movl	morestack_xsave_mask(%rip), %eax
+	xorl	%edx, %edx
+	xrstor64 (%rsp)
+	jmp	92f
+91:	fxsave64 (%rsp)
+	call	\fn
+	fxrstor64 (%rsp)
+92:	movq	%r12, %rsp
+.endm
+
+/* ---- Foreign code -------------------------------------------------------------------------------- */
+
+/* The function in r11, wherever it is, with the caller's arguments. May clobber r10: who calls a
+ * function by pointer has no static chain for it. */
+	.globl	__morestack_big
+	.type	__morestack_big, @function
+	.p2align 4
+__morestack_big:
+	.cfi_startproc
+	movq	GUARD, %r10
+	testq	%r10, %r10
+	je	1f
+	cmpl	$BIG, (SEG_KIND - TO_GUARD)(%r10)
+	jne	.Lbig
+	addq	$STACK_FOREIGN, %r10
+	cmpq	%r10, %rsp
+	jb	.Lbig
+1:	jmp	*%r11
+	.cfi_endproc
+	.size	__morestack_big, .-__morestack_big
+
+/* void arch_call_big(void (*fn)(void *), void *arg) */
+	.globl	arch_call_big
+	.hidden	arch_call_big
+	.type	arch_call_big, @function
+	.p2align 4
+arch_call_big:
+	.cfi_startproc
+	movq	%rdi, %r11
+	movq	%rsi, %rdi
+	jmp	__morestack_big
+	.cfi_endproc
+	.size	arch_call_big, .-arch_call_big
+
+/* ---- More stack ---------------------------------------------------------------------------------- */
+
+	.globl	__morestack
+	.type	__morestack, @function
+	.p2align 4
+__morestack:
+	.cfi_startproc
+	pushq	%rbp
+	.cfi_def_cfa_offset 16
+	.cfi_offset %rbp, -16
+	movq	%rsp, %rbp
+	.cfi_def_cfa_register %rbp
+	pushq	%rbx
+	pushq	%r12
+	pushq	%r13
+	pushq	%r14
+	.cfi_offset %rbx, -24
+	.cfi_offset %r12, -32
+	.cfi_offset %r13, -40
+	.cfi_offset %r14, -48
+.Lagain:
+	movq	GUARD, %rbx
+	movq	(SEG_NEXT - TO_GUARD)(%rbx), %r12
+	testq	%r12, %r12
+	je	.Lgrow
+	/* r13: where the arguments go, as far from a cache line's start as they were */
+	movq	SEG_HI(%r12), %r13
+	subq	%r11, %r13
+	leaq	24(%rbp), %r14
+	subq	%r13, %r14
+	negq	%r14
+	andq	$63, %r14
+	subq	%r14, %r13
+	/* with the return address and the frame it must end above the guard */
+	leaq	-8(%r13), %r14
+	subq	%r10, %r14
+	jc	.Lgrow
+	cmpq	(%r12), %r14
+	jb	.Lgrow
+1:	testq	%r11, %r11
+	jne	.Larguments
+2:	pushq	%rbx			/* -40: the guard to come back to */
+	movq	(%r12), %r14
+	movq	8(%rbp), %r10
+	incq	%r10
+	movq	%r14, GUARD
+	movq	%r13, %rsp
+	movq	-16(%rbp), %r12
+	movq	-24(%rbp), %r13
+	movq	-32(%rbp), %r14
+	movq	-8(%rbp), %rbx
+	call	*%r10
+.Lafter_grow:
+	movq	GUARD, %rsi
+	cmpq	$0, (SEG_BLOCKS - TO_GUARD)(%rsi)
+	jne	.Lblocks
+3:	movq	-40(%rbp), %rcx
+	movq	%rcx, GUARD
+	.cfi_remember_state
+	leave
+	.cfi_def_cfa %rsp, 8
+	ret
+	.cfi_restore_state
+
+.Larguments:
+	movq	16(%rbp, %r11), %r14
+	movq	%r14, -8(%r13, %r11)
+	subq	$8, %r11
+	jne	.Larguments
+	jmp	2b
+
+.Lgrow:
+	pushq	%rax
+	pushq	%rdi
+	pushq	%rsi
+	pushq	%rdx
+	pushq	%rcx
+	pushq	%r8
+	pushq	%r9
+	pushq	%r10
+	pushq	%r11
+	movq	%r10, %rdi
+	movq	%r11, %rsi
+	ON_SYSTEM morestack_grow
+	popq	%r11
+	popq	%r10
+	popq	%r9
+	popq	%r8
+	popq	%rcx
+	popq	%rdx
+	popq	%rsi
+	popq	%rdi
+	popq	%rax
+	jmp	.Lagain
+
+	/* The segment that is left has memory of alloca. */
+.Lblocks:
+	pushq	%rax
+	pushq	%rdx
+	pushq	%rbx
+	pushq	%r12
+	leaq	-TO_GUARD(%rsi), %rdi
+	ON_SYSTEM morestack_free_blocks
+	popq	%r12
+	popq	%rbx
+	popq	%rdx
+	popq	%rax
+	jmp	3b
+
+	/* On a big segment: r11 is the function. */
+.Lbig:
+	.cfi_restore %rbx
+	.cfi_restore %r12
+	.cfi_restore %r13
+	.cfi_restore %r14
+	.cfi_restore %rbp
+	.cfi_def_cfa %rsp, 8
+	pushq	%rbp
+	.cfi_def_cfa_offset 16
+	.cfi_offset %rbp, -16
+	movq	%rsp, %rbp
+	.cfi_def_cfa_register %rbp
+	pushq	%rbx
+	pushq	%r12
+	pushq	%r13
+	pushq	%r14
+	.cfi_offset %rbx, -24
+	.cfi_offset %r12, -32
+	.cfi_offset %r13, -40
+	.cfi_offset %r14, -48
+.Lbig_again:
+	THREAD	%r12
+	movq	THREAD_BIGS(%r12), %rbx
+	testq	%rbx, %rbx
+	je	.Lbig_get
+	movq	SEG_LINK(%rbx), %r13
+	movq	%r13, THREAD_BIGS(%r12)
+	decl	THREAD_NBIGS(%r12)
+	movq	GUARD, %r14
+	pushq	%r14			/* -40: the guard to come back to */
+	subq	$TO_GUARD, %r14
+	movq	%r14, SEG_PREV(%rbx)
+	/* r10: what may be arguments; r13: how much of it */
+	movq	SEG_HI(%r14), %r13
+	movq	(%rbp), %r12
+	leaq	16(%rbp), %r10
+	cmpq	%r13, %r12
+	ja	1f
+	cmpq	%r10, %r12
+	jb	1f
+	movq	%r12, %r13
+1:	subq	%r10, %r13
+	cmpq	$STACK_ARGUMENTS, %r13
+	jbe	2f
+	movl	$STACK_ARGUMENTS, %r13d
+2:	andq	$-8, %r13
+	/* r12: where to, as far from a cache line's start */
+	movq	SEG_HI(%rbx), %r12
+	subq	%r13, %r12
+	movq	%r12, %r14
+	subq	%r10, %r14
+	andq	$63, %r14
+	subq	%r14, %r12
+	cmpq	$256, %r13
+	ja	.Lbig_much
+	testq	%r13, %r13
+	je	4f
+3:	movq	-8(%r10, %r13), %r14
+	movq	%r14, -8(%r12, %r13)
+	subq	$8, %r13
+	jne	3b
+4:	movq	(%rbx), %r14
+	movq	%r14, GUARD
+	movq	%r12, %rsp
+	movq	-8(%rbp), %rbx
+	movq	-16(%rbp), %r12
+	movq	-24(%rbp), %r13
+	movq	-32(%rbp), %r14
+	call	*%r11
+.Lafter_big:
+	/* the thread may be another one */
+	movq	GUARD, %rcx
+	subq	$TO_GUARD, %rcx
+	movq	-40(%rbp), %rsi
+	movq	%rsi, GUARD
+	THREAD	%rsi
+	cmpl	$BIGS_MAX, THREAD_NBIGS(%rsi)
+	jae	.Lbig_put
+	cmpq	$0, SEG_BLOCKS(%rcx)
+	jne	.Lbig_put
+	movq	THREAD_BIGS(%rsi), %rdi
+	movq	%rdi, SEG_LINK(%rcx)
+	movq	%rcx, THREAD_BIGS(%rsi)
+	incl	THREAD_NBIGS(%rsi)
+5:	.cfi_remember_state
+	leave
+	.cfi_def_cfa %rsp, 8
+	ret
+	.cfi_restore_state
+
+.Lbig_much:
+	pushq	%rsi
+	pushq	%rdi
+	pushq	%rcx
+	movq	%r10, %rsi
+	movq	%r12, %rdi
+	movq	%r13, %rcx
+	shrq	$3, %rcx
+	rep movsq
+	popq	%rcx
+	popq	%rdi
+	popq	%rsi
+	jmp	4b
+
+.Lbig_get:
+	pushq	%rax
+	pushq	%rdi
+	pushq	%rsi
+	pushq	%rdx
+	pushq	%rcx
+	pushq	%r8
+	pushq	%r9
+	pushq	%r11
+	ON_SYSTEM morestack_big_get
+	popq	%r11
+	popq	%r9
+	popq	%r8
+	popq	%rcx
+	popq	%rdx
+	popq	%rsi
+	popq	%rdi
+	popq	%rax
+	jmp	.Lbig_again
+
+	/* Off the big stack first: the next moment it may be another thread's. */
+.Lbig_put:
+	leaq	-40(%rbp), %rsp
+	pushq	%rax
+	pushq	%rdx
+	pushq	%rbx
+	pushq	%r12
+	movq	%rcx, %rdi
+	ON_SYSTEM morestack_big_put
+	popq	%r12
+	popq	%rbx
+	popq	%rdx
+	popq	%rax
+	jmp	5b
+
+	.cfi_endproc
+	.size	__morestack, .-__morestack
+
+/* void *__morestack_allocate_stack_space(size_t size): alloca, when there is no room. */
+	.globl	__morestack_allocate_stack_space
+	.type	__morestack_allocate_stack_space, @function
+	.p2align 4
+__morestack_allocate_stack_space:
+	.cfi_startproc
+	pushq	%rbp
+	.cfi_def_cfa_offset 16
+	.cfi_offset %rbp, -16
+	movq	%rsp, %rbp
+	.cfi_def_cfa_register %rbp
+	leaq	16(%rsp), %rsi
+	THREAD	%rax
+	movq	THREAD_G0(%rax), %rax
+	movq	(%rax), %rsp
+	andq	$-16, %rsp
+	call	morestack_alloca
+	leave
+	.cfi_def_cfa %rsp, 8
+	ret
+	.cfi_endproc
+	.size	__morestack_allocate_stack_space, .-__morestack_allocate_stack_space
+
+/* ---- setjmp -------------------------------------------------------------------------------------- *
+ *
+ * Fills a jmp_buf of glibc in glibc's way, so that glibc's longjmp, called by whoever, takes it. It
+ * jumps to .Ljumped, with the jmp_buf still in rdi as its longjmp leaves it; that sets the
+ * guard of the target's stack, gives big segments in between back and goes on. What it needs lies in
+ * the part of the signal mask that Linux never writes, with a word by which it is told. */
+#define JB_MASK_SAVED 64
+#define JB_MASK 72
+#define JB_MAGIC 136
+#define JB_PC 144
+#define JB_GUARD 152
+#define MAGIC 0x6c6f616d6a6d7062 /* "loamjmpb" */
+
+.macro MANGLE reg
+	xorq	%fs:0x30, \reg
+	rolq	$17, \reg
+.endm
+
+/* int __morestack_setjmp(jmp_buf env), for setjmp and _setjmp, which save no signal mask. */
+	.globl	__morestack_setjmp
+	.type	__morestack_setjmp, @function
+	.p2align 4
+__morestack_setjmp:
+	xorl	%esi, %esi
+	/* and on */
+	.size	__morestack_setjmp, .-__morestack_setjmp
+
+/* int __morestack_sigsetjmp(sigjmp_buf env, int savemask) */
+	.globl	__morestack_sigsetjmp
+	.type	__morestack_sigsetjmp, @function
+__morestack_sigsetjmp:
+	.cfi_startproc
+	movq	%rbx, 0(%rdi)
+	movq	%rbp, %rax
+	MANGLE	%rax
+	movq	%rax, 8(%rdi)
+	movq	%r12, 16(%rdi)
+	movq	%r13, 24(%rdi)
+	movq	%r14, 32(%rdi)
+	movq	%r15, 40(%rdi)
+	leaq	8(%rsp), %rax
+	MANGLE	%rax
+	movq	%rax, 48(%rdi)
+	leaq	.Ljumped(%rip), %rax
+	MANGLE	%rax
+	movq	%rax, 56(%rdi)
+	movl	%esi, JB_MASK_SAVED(%rdi)
+	movabsq	$MAGIC, %rax
+	movq	%rax, JB_MAGIC(%rdi)
+	movq	(%rsp), %rax
+	movq	%rax, JB_PC(%rdi)
+	movq	GUARD, %rax
+	movq	%rax, JB_GUARD(%rdi)
+	testl	%esi, %esi
+	je	1f
+	leaq	JB_MASK(%rdi), %rdx	/* rt_sigprocmask(SIG_BLOCK, NULL, mask, 8) */
+	xorl	%edi, %edi
+	xorl	%esi, %esi
+	movl	$8, %r10d
+	movl	$14, %eax
+	syscall
+1:	xorl	%eax, %eax
+	ret
+	.cfi_endproc
+	.size	__morestack_sigsetjmp, .-__morestack_sigsetjmp
+
+/* eax: what setjmp returns. */
+	.type	morestack_jumped, @function
+morestack_jumped:
+.Ljumped:
+	.cfi_startproc
+	.cfi_undefined %rip
+	movabsq	$MAGIC, %rdx
+	cmpq	%rdx, JB_MAGIC(%rdi)
+	jne	4f
+	movq	JB_GUARD(%rdi), %rsi
+	movq	JB_PC(%rdi), %rdi
+	movq	GUARD, %rcx
+	THREAD	%r8
+1:	cmpq	%rsi, %rcx
+	je	3f
+	testq	%rcx, %rcx
+	je	3f			/* out of a signal handler; the big segments are lost */
+	subq	$TO_GUARD, %rcx
+	movq	SEG_PREV(%rcx), %rdx
+	cmpl	$BIG, SEG_KIND(%rcx)
+	jne	2f
+	movq	THREAD_BIGS(%r8), %r9
+	movq	%r9, SEG_LINK(%rcx)
+	movq	%rcx, THREAD_BIGS(%r8)
+	incl	THREAD_NBIGS(%r8)
+2:	testq	%rdx, %rdx
+	je	4f			/* the target is not on this goroutine's stack */
+	movq	(%rdx), %rcx
+	jmp	1b
+3:	movq	%rsi, GUARD
+	jmp	*%rdi
+4:	ud2
+	.cfi_endproc
+	.size	morestack_jumped, .-morestack_jumped
+
+/* ---- Calls by pointer ---------------------------------------------------------------------------- */
+
+.macro ADDRESS name, value
+	.globl	\name
+	.hidden	\name
+	.type	\name, @object
+\name:
+	.quad	\value
+	.size	\name, 8
+.endm
+	.section .data.rel.ro,"aw"
+	.p2align 3
+	.weak	__start_loam_text
+	.hidden	__start_loam_text
+	.weak	__stop_loam_text
+	.hidden	__stop_loam_text
+	ADDRESS	morestack_text_lo, __start_loam_text
+	ADDRESS	morestack_text_hi, __stop_loam_text
+	ADDRESS	morestack_grow_pc, .Lafter_grow
+	ADDRESS	morestack_big_pc, .Lafter_big
+	.text
+
+	.irp	reg, rax, rbx, rcx, rdx, rsi, rdi, rbp, r8, r9, r10, r11, r12, r13, r14, r15
+	.globl	__x86_indirect_thunk_\reg
+	.type	__x86_indirect_thunk_\reg, @function
+	.p2align 4
+__x86_indirect_thunk_\reg:
+	.cfi_startproc
+	cmpq	morestack_text_lo(%rip), %\reg
+	jb	1f
+	cmpq	morestack_text_hi(%rip), %\reg
+	jae	1f
+	jmp	*%\reg
+1:
+	.ifnc	\reg, r11
+	movq	%\reg, %r11
+	.endif
+	jmp	__morestack_big
+	.cfi_endproc
+	.size	__x86_indirect_thunk_\reg, .-__x86_indirect_thunk_\reg
+	.endr
+
+#else
+/* In the shared library there are no small stacks: a program's registered text is its own. */
+	.section .rodata
+	.p2align 3
+	.irp	name, morestack_text_lo, morestack_text_hi, morestack_grow_pc, morestack_big_pc
+	.globl	\name
+	.hidden	\name
+	.type	\name, @object
+\name:
+	.quad	0
+	.size	\name, 8
+	.endr
+#endif
+	.section .note.GNU-stack,"",@progbits
