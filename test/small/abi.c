@@ -170,7 +170,8 @@ static void sink(long bytes);
 SINK(16)
 SINK(32)
 SINK(48)
-SINK(64) SINK(80) SINK(96) SINK(112) SINK(128)
+SINK(64)
+SINK(80) SINK(96) SINK(112) SINK(128)
 
     __attribute__((noipa)) static void sink(long bytes)
 {
