@@ -447,7 +447,7 @@ static bool compile_split(const struct compile *c, const struct words *cc,
 }
 
 /* For small stacks: compiles the C files, checks and rewrites all objects that are for them, and makes
- * the stubs. `files` is then what is to be linked. */
+ * the bridges. `files` is then what is to be linked. */
 static bool make_split(const struct compile *c, const struct words *cc, const struct words *flags,
                        const char *scratch, struct words *files)
 {
@@ -487,9 +487,9 @@ static bool make_split(const struct compile *c, const struct words *cc, const st
             return false;
         files->word[objects[i].place] = keep_format("%s", object);
     }
-    const char *stubs = keep_format("%s/stubs.s", scratch);
-    words_add(files, stubs);
-    return split_stubs(&s, stubs);
+    const char *bridges = keep_format("%s/bridges.s", scratch);
+    words_add(files, bridges);
+    return split_bridges(&s, bridges);
 }
 
 int compile_program(const struct compile *c, const char *out, const char *scratch)

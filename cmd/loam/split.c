@@ -3,7 +3,7 @@
  * Every C file is compiled with gcc's -fsplit-stack, so that each function looks how much stack is
  * left and calls __morestack, which is the runtime's own (runtime/arch/amd64/morestack.S): the driver
  * does not get -fsplit-stack when it links, with which it would link libgcc's. The objects are
- * checked and rewritten (split_object.c); calls of everything that was not compiled so go through stubs
+ * checked and rewritten (split_object.c); calls of everything that was not compiled so go through bridges
  * that are made here. What cannot be guarded is refused. */
 #include "split.h"
 
@@ -124,11 +124,11 @@ bool split_compiler(const struct words *cc, const struct words *flags, const str
     return true;
 }
 
-/* ---- Stubs ------------------------------------------------------------------------------------------- */
+/* ---- Bridges ------------------------------------------------------------------------------------------- */
 
-/* A function of the library that wants room is called like one of the program's. Any other stub goes by the thunk for pointers, which looks where the function is: a weak one may be the
+/* A function of the library that wants room is called like one of the program's. Any other bridge goes by the thunk for pointers, which looks where the function is: a weak one may be the
  * program's after all. r11 is nobody's during a call. */
-bool split_stubs(const struct split *s, const char *file)
+bool split_bridges(const struct split *s, const char *file)
 {
     FILE *f = fopen(file, "we");
     bool ok = f != NULL;
@@ -136,7 +136,7 @@ bool split_stubs(const struct split *s, const char *file)
         fprintf(f, "\t.text\n");
     for (size_t i = 0; ok && i < s->calls.words.count; i++) {
         const char *name = s->calls.words.word[i];
-        const char *stub = keep_format(STUB_PREFIX "%s", name);
+        const char *bridge = keep_format(BRIDGE_PREFIX "%s", name);
         if (names_index(&s->weak, name) != 0 && names_index(&s->strong, name) == 0)
             fprintf(f, "\t.weak\t\"%s\"\n", name);
         const char *body = keep_format("\tmovq\t\"%s\"@GOTPCREL(%%rip), %%r11\n"
@@ -154,7 +154,7 @@ bool split_stubs(const struct split *s, const char *file)
                 "\t.p2align 4\n\"%s\":\n\t.cfi_startproc\n"
                 "%s\t.cfi_endproc\n"
                 "\t.size\t\"%s\", .-\"%s\"\n",
-                stub, stub, stub, stub, body, stub, stub);
+                bridge, bridge, bridge, bridge, body, bridge, bridge);
     }
     if (ok)
         fprintf(f, "\t.section .note.GNU-stack,\"\",@progbits\n");

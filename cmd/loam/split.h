@@ -16,8 +16,8 @@ struct names {
 bool names_add(struct names *n, const char *name);           /* false: it was there */
 size_t names_index(const struct names *n, const char *name); /* its index + 1; 0: not there */
 
-/* A stub is called so, and by the function's name. */
-#define STUB_PREFIX "__loam_call_"
+/* A bridge is called so, and by the function's name. */
+#define BRIDGE_PREFIX "__loam_call_"
 
 /* What is found out from all objects before any is rewritten. */
 struct split {
@@ -44,7 +44,7 @@ bool object_read(const char *file, const char *shown, struct object *o);
 /* Is all of its code compiled so that it can run on a small stack? Notes what it defines. False after a
  * message that says why not. */
 bool object_check(const struct object *o, struct split *s);
-/* Writes it to `file`: code in the section loam_text, calls of foreign functions to their stubs. False
+/* Writes it to `file`: code in the section loam_text, calls of foreign functions to their bridges. False
  * after a message. */
 bool object_write(const struct object *o, struct split *s, const char *file);
 /* Bytes that a function of the library wants above the guard; 0: none, -1: it is to be called like foreign
@@ -59,7 +59,7 @@ bool archive_check(const char *file);
 void split_flags(struct words *w);
 /* Can this compiler, with these flags, make it? all: the linking's flags too. False after a message. */
 bool split_compiler(const struct words *cc, const struct words *flags, const struct words *all);
-/* The stubs by which foreign functions are called, as an assembler file. False after a message. */
-bool split_stubs(const struct split *s, const char *file);
+/* The bridges by which foreign functions are called, as an assembler file. False after a message. */
+bool split_bridges(const struct split *s, const char *file);
 
 #endif

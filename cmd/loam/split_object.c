@@ -3,9 +3,9 @@
  *
  * - All code goes into the section loam_text, whose bounds the linker gives to the runtime: code in
  *   it is registered.
- * - Calls and jumps to functions that no object of the program compiled so defines go to a stub
+ * - Calls and jumps to functions that no object of the program compiled so defines go to a bridge
  *   (split.c), which runs them on a big stack. Only calls are changed: the address of a function stays
- *   what it is. A weak definition may be replaced by a foreign one, so it counts as foreign; the stub
+ *   what it is. A weak definition may be replaced by a foreign one, so it counts as foreign; the bridge
  *   finds out.
  * - Calls through pointers were compiled as calls of thunks in the runtime, which look whether the target
  *   is registered. Any that were not (inline assembly) are found by disassembling all code, and
@@ -452,8 +452,8 @@ static bool redirect(const struct object *o, struct split *s, struct tables *t,
         return true;
     (void)names_add(&s->calls, name);
     (void)names_add(ELF64_ST_BIND(sym->st_info) == STB_WEAK ? &s->weak : &s->strong, name);
-    r->r_info =
-        ELF64_R_INFO(symbol_index(t, keep_format(STUB_PREFIX "%s", name)), ELF64_R_TYPE(r->r_info));
+    r->r_info = ELF64_R_INFO(symbol_index(t, keep_format(BRIDGE_PREFIX "%s", name)),
+                             ELF64_R_TYPE(r->r_info));
     return true;
 }
 

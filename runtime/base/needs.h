@@ -6,7 +6,9 @@
  * trace. On whatever stack and thread; no malloc. */
 void throw_traceback(int fd);
 
-/* sched/: runs fn(arg) where there is room for it: not on a goroutine's small stack. */
+/* sched/: runs fn(arg) where there is room for it: not on a goroutine's small stack. The second is for
+ * throw alone. */
 void systemstack(void (*fn)(void *), void *arg);
+void throw_systemstack(void (*die)(void *), void *arg);
 
 #endif

@@ -66,7 +66,7 @@ static void die_there(void *p)
 
 static _Noreturn void die(const char *lines, const char *prefix, const char *text, va_list *args)
 {
-    systemstack(die_there, &(struct death){lines, prefix, text, args});
+    throw_systemstack(die_there, &(struct death){lines, prefix, text, args});
     __builtin_unreachable();
 }
 

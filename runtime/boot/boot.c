@@ -296,7 +296,8 @@ static bool call_unlock(struct g *gp, void *p)
 static int call_foreign(struct call *c, uintptr_t callerpc)
 {
     /* In one visit, so that a stop finds either no goroutine or a caller to cancel. */
-    (void)visit_begin();
+    if (!visit_begin())
+        return not_alive();
     int err = newproc(call_main, c, callerpc);
     lock(&calls_lock);
     if (err == 0 && !c->over) {

@@ -28,19 +28,30 @@ enum { M0_LEAVE_MS = 500 };
 static uint32_t visitors; /* atomic: foreign threads in the scheduler */
 static uint32_t epoch;    /* atomic: see runtime_epoch */
 
-bool visit_begin(void)
+void visit_hold(void)
 {
-    if (getm() != NULL) /* the stop halts these, or does not take place */
-        return sched_alive();
-    /* seqcst, both: the stop stores alive and then loads visitors. One sees the other. */
-    add_seqcst(&visitors, 1);
-    return load_seqcst(&os_fork_page.alive) != 0;
+    if (getm() == NULL) /* else the stop halts us, or does not take place */
+        add_seqcst(&visitors, 1);
 }
 
 void visit_end(void)
 {
     if (getm() == NULL)
         add_release(&visitors, -1u); /* release: what we did is done when the stop sees it */
+}
+
+bool visit_begin(void)
+{
+    /* First without counting: threads that call again and again would keep a stop waiting which has
+     * begun. acquire: the stop's, what came before it */
+    if (load_acquire(&os_fork_page.alive) == 0)
+        return false;
+    visit_hold();
+    /* seqcst, both: the stop stores alive and then loads visitors. One sees the other. */
+    if (load_seqcst(&os_fork_page.alive) != 0)
+        return true;
+    visit_end();
+    return false;
 }
 
 uint32_t runtime_epoch(void)

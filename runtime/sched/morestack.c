@@ -18,6 +18,7 @@
  * No lock but sched.lock, for big segments. */
 #include "sched/morestack.h"
 
+#include "base/needs.h"
 #include "base/print.h"
 #include "os/os.h"
 #include "sched/sched_int.h"
@@ -286,15 +287,30 @@ void bigs_release(struct m *mp)
 /* ---- The rest -------------------------------------------------------------------------------------- */
 
 /* On a small stack there is room for little; on any other one it is a plain call. */
+static bool stays(const struct m *mp)
+{
+    uintptr_t sp = (uintptr_t)__builtin_frame_address(0);
+    return mp == NULL || mp->curg == NULL || arch_guard() == 0 ||
+           (sp >= mp->g0.stack.lo && sp < mp->g0.stack.hi);
+}
+
 opaque void systemstack(void (*fn)(void *), void *arg)
 {
     struct m *mp = getm();
-    uintptr_t sp = (uintptr_t)__builtin_frame_address(0);
-    if (mp == NULL || mp->curg == NULL || arch_guard() == 0 ||
-        (sp >= mp->g0.stack.lo && sp < mp->g0.stack.hi))
+    if (stays(mp))
         fn(arg);
     else
         arch_call_on(fn, arg, mp->g0.sched.sp);
+}
+
+/* The same, in a function of its own: what systemstack is given may throw. */
+opaque void throw_systemstack(void (*die)(void *), void *arg)
+{
+    struct m *mp = getm();
+    if (stays(mp))
+        die(arg);
+    else
+        arch_call_on(die, arg, mp->g0.sched.sp);
 }
 
 bool stack_piece(const struct g *gp, uintptr_t guard, uintptr_t at, uintptr_t *lo, uintptr_t *hi)

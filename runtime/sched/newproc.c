@@ -36,7 +36,7 @@ static uint64_t goid_next(struct p *pp)
     return pp->goid_next++;
 }
 
-static noinline int not_alive(void)
+noinline int not_alive(void)
 {
     if (os_forked())
         return error_note(-ECHILD, "the runtime does not live on in a forked child: it may only "
@@ -156,7 +156,9 @@ int newproc_with(const struct newborn *b)
     if (mp != NULL)
         return sched_alive() ? newproc_alive(mp, b) : not_alive();
     /* the runtime may be stopped meanwhile: see visit_begin */
-    int err = visit_begin() ? newproc_alive(NULL, b) : not_alive();
+    if (!visit_begin())
+        return not_alive();
+    int err = newproc_alive(NULL, b);
     visit_end();
     return err;
 }
@@ -245,7 +247,9 @@ void loam_set_name(const char *name)
 
 int64_t loam_num_goroutine(void)
 {
-    int64_t n = visit_begin() ? goroutines_alive() : 0;
+    if (!visit_begin())
+        return 0;
+    int64_t n = goroutines_alive();
     visit_end();
     return n;
 }

@@ -28,8 +28,12 @@ void p_scavenge_locked(struct p *pp)
 
 static void ask_ps(void)
 {
-    for (int i = 0, n = ps_len(); i < n; i++)
+    for (int i = 0, n = ps_len(); i < n; i++) {
         store_relaxed(&allp[i]->scavenge, 1); /* relaxed: now or a moment later */
+        struct m *mp = load_relaxed(&allp[i]->m);
+        if (mp != NULL) /* goroutines that switch to each other pass by findRunnable */
+            or_relaxed(&mp->preempt, PREEMPT_SLICE);
+    }
     lock(&sched.lock);
     for (struct p *pp = sched.pidle; pp != NULL; pp = pp->link)
         p_scavenge_locked(pp); /* nobody takes it off the list meanwhile */

@@ -221,9 +221,11 @@ static always_inline bool sched_alive(void)
 uint32_t runtime_epoch(void);
 
 /* A foreign thread that uses the scheduler's memory says so, and a stop waits for its end: between
- * the two it must not wait for anything. False: not alive; visit_end is called all the same. On a
- * goroutine visit_begin only says whether the runtime is alive. */
+ * the two it must not wait for anything. False: not alive, and no visit. On a goroutine visit_begin only
+ * says whether the runtime is alive. visit_hold begins a visit also of a runtime that is not: a later one
+ * is not stopped before its end. */
 bool visit_begin(void);
+void visit_hold(void);
 void visit_end(void);
 
 /* ---- Parking and waking (park.c) ----------------------------------------------------------- */
@@ -294,6 +296,8 @@ struct newborn {
 /* Starts a goroutine: 0 or -errno with a noted text. From any thread. */
 int newproc(void (*fn)(void *), void *arg, uintptr_t callerpc);
 int newproc_with(const struct newborn *b);
+/* What they return without a runtime: -errno with a noted text. */
+int not_alive(void);
 
 /* ---- Stacks that grow (morestack.c) ------------------------------------------------------------ */
 

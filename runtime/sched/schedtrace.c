@@ -203,9 +203,10 @@ static void read_stats(struct loam_sched_stats *out)
 void loam_read_sched_stats(struct loam_sched_stats *out)
 {
     *out = (struct loam_sched_stats){0};
-    if (visit_begin())
+    if (visit_begin()) {
         read_stats(out);
-    visit_end();
+        visit_end();
+    }
 }
 
 static void read_stack_stats(struct loam_stack_class *out, size_t n)
@@ -235,8 +236,9 @@ size_t loam_read_stack_stats(struct loam_stack_class *out, size_t n)
 {
     for (size_t i = 0; i < n && i < STACKALLOC_CLASSES; i++)
         out[i] = (struct loam_stack_class){.size = (size_t)STACKALLOC_MIN << i};
-    if (visit_begin())
+    if (visit_begin()) {
         read_stack_stats(out, n);
-    visit_end();
+        visit_end();
+    }
     return STACKALLOC_CLASSES;
 }

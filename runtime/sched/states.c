@@ -95,6 +95,7 @@ size_t loam_read_edges(struct loam_edge *out, size_t n)
         out[i] = (struct loam_edge){edges[i].automaton, edges[i].from,  edges[i].to,
                                     edges[i].by,        edges[i].where, count};
     }
-    visit_end();
+    if (alive)
+        visit_end();
     return EDGE_COUNT;
 }

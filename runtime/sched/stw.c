@@ -316,7 +316,9 @@ static int set_maxprocs(int n)
 
 int loam_gomaxprocs(int n)
 {
-    int former = visit_begin() ? set_maxprocs(n) : 0;
+    if (!visit_begin())
+        return 0;
+    int former = set_maxprocs(n);
     visit_end();
     return former;
 }

@@ -469,8 +469,8 @@ void loam_dump_goroutines(int fd)
         dump_goroutines(&p, gp, stop == STW_STOPPED);
         if (stop != STW_NO_TURN)
             startTheWorld();
+        visit_end();
     }
-    visit_end();
     bool cut = p.err != 0;
     p.fd = fd;
     p.err = 0;

@@ -124,8 +124,8 @@ static bool context_finish(struct loam_context *c, int32_t err, int32_t cause, s
     if (done == NULL && timer == NULL && !waiters)
         return true;
     /* A foreign thread keeps the runtime from going away under those that it wakes. If the stop was
-     * faster, visit_begin has synchronised with it, and the epoch is another. */
-    (void)visit_begin();
+     * faster, visit_hold has synchronised with it, and the epoch is another. */
+    visit_hold();
     bool stale = context_stale(c);
     if (done != NULL && !stale)
         loam_chan_close(done);

@@ -94,7 +94,6 @@ __attribute__((noipa)) static int jumps(long (*volatile how)(long (*)(long), lon
     return r + kept;
 }
 
-#define PAIRS(X) X(, ) X(foreign_, )
 #define BIG(k)                                                                                     \
     ((struct big){{k, k + 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, k + 19}})
 
@@ -129,7 +128,8 @@ __attribute__((noipa)) static int jumps(long (*volatile how)(long (*)(long), lon
         EXPECT(v[0] == 14 && v[3] == 41);                                                          \
         EXPECT(BY(P##frame)(5) == 11);                                                             \
         EXPECT(BY(P##callback)(down, 20) == 41);                                                   \
-    }
+    }                                                                                              \
+    _Static_assert(true, "")
 #define NAMED(f) f
 #define POINTED(f) hide(f)
 #define hide(f)                                                                                    \
@@ -137,10 +137,10 @@ __attribute__((noipa)) static int jumps(long (*volatile how)(long (*)(long), lon
         __typeof__(&f) volatile fn_ = f;                                                           \
         fn_;                                                                                       \
     })
-CALLS(, NAMED)
-CALLS(foreign_, NAMED)
-CALLS(, POINTED)
-CALLS(foreign_, POINTED)
+CALLS(, NAMED);
+CALLS(foreign_, NAMED);
+CALLS(, POINTED);
+CALLS(foreign_, POINTED);
 
 __attribute__((noipa)) static void all(void)
 {
@@ -166,14 +166,18 @@ static void sink(long bytes);
         b[0] = 1;                                                                                  \
         sink(bytes - (n)-b[0] + 1);                                                                \
         b[n - 1] = 2;                                                                              \
-    }
-SINK(16)
-SINK(32)
-SINK(48)
-SINK(64)
-SINK(80) SINK(96) SINK(112) SINK(128)
+    }                                                                                              \
+    _Static_assert(n >= 16, "")
+SINK(16);
+SINK(32);
+SINK(48);
+SINK(64);
+SINK(80);
+SINK(96);
+SINK(112);
+SINK(128);
 
-    __attribute__((noipa)) static void sink(long bytes)
+__attribute__((noipa)) static void sink(long bytes)
 {
     static void (*const by[])(long) = {sink_16, sink_32, sink_48,  sink_64,
                                        sink_80, sink_96, sink_112, sink_128};

@@ -45,57 +45,22 @@ static struct loam_sched_stats stats(void)
     return s;
 }
 
-static int64_t cpu_ns(void)
-{
-    struct timespec ts;
-    clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &ts);
-    return (int64_t)ts.tv_sec * 1000000000 + ts.tv_nsec;
-}
-
 /* ---- Ten share one processor -------------------------------------------------------------------- */
 
-/* How far the one that is farthest from its share is, in percent, over two seconds. *cpu: how much of a
- * CPU the machine gave us. */
-static int farthest(int *cpu)
+/* How fair they do it is measured by bench. */
+static void shared(void)
 {
     enum { LOOPS = 10 };
     start(1, NULL);
     spin_on(LOOPS);
-    int64_t begin = clock_ns(), used = cpu_ns();
-    AWAIT_THREAD(clock_ns() - begin >= 2 * LOAM_SECOND);
-    *cpu = (int)(100 * (cpu_ns() - used) / (clock_ns() - begin));
-    uint64_t n[LOOPS], sum = 0;
-    for (int i = 0; i < LOOPS; i++)
-        sum += n[i] = counts[i];
-    for (int i = 0; i < LOOPS; i++)
-        AWAIT_THREAD(counts[i] != 0); /* however little of a CPU there is */
-    CHECK(stats().preemptions >= LOOPS - 1);
+    for (int round = 0; round < 3; round++)
+        for (int i = 0; i < LOOPS; i++) {
+            uint64_t n = counts[i];
+            AWAIT_THREAD(counts[i] != n);
+        }
+    CHECK(stats().preemptions >= 2 * LOOPS);
     CHECK_EQ(stats().goroutines, LOOPS);
     finish();
-    int most = 0;
-    for (int i = 0; i < LOOPS; i++) {
-        int percent = abs((int)(100 * (double)n[i] * LOOPS / (double)sum) - 100);
-        most = percent > most ? percent : most;
-    }
-    return most;
-}
-
-static int ascending(const void *a, const void *b)
-{
-    return *(const int *)a - *(const int *)b;
-}
-
-static void fair(void)
-{
-    int most[3], cpu[3];
-    for (int i = 0; i < 3; i++) {
-        most[i] = farthest(&cpu[i]);
-    }
-    qsort(most, 3, sizeof *most, ascending);
-    qsort(cpu, 3, sizeof *cpu, ascending);
-    /* where others take the CPU away, a share of time is no share of work */
-    if (cpu[0] >= 90 && most[1] > 20)
-        FAIL("off by %d, %d, %d %%, with %d %% of a CPU", most[0], most[1], most[2], cpu[0]);
 }
 
 /* ---- Others beside a loop ----------------------------------------------------------------------- */
@@ -117,12 +82,8 @@ static void sleeper(void)
     start(1, NULL);
     spin_on(1);
     AWAIT_THREAD(counts[0] != 0);
-    int64_t begin = clock_ns(), used = cpu_ns();
     go(nap, &done);
     AWAIT_THREAD(load(&done)); /* without a signal: never */
-    int64_t took = clock_ns() - begin;
-    if (10 * (cpu_ns() - used) >= 9 * took) /* 2 ms for each on a free machine */
-        CHECK(took / times(100) < LOAM_SECOND / 20);
     finish();
 }
 
@@ -540,6 +501,6 @@ int main(void)
     stop_is_refused();
     off();
     handlers();
-    fair();
+    shared();
     return 0;
 }

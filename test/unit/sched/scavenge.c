@@ -83,7 +83,7 @@ static void await_rest(void)
 static void crowds(void *arg)
 {
     (void)arg;
-    goroutines = (int)times(20000);
+    goroutines = (int)times(6000);
     /* what is made once and stays */
     crowd(100);
     count_at_rest = 1; /* this one */
@@ -98,6 +98,14 @@ static void crowds(void *arg)
     CHECK_EQ(stacks_mapped(), mapped);
     await_rest();
     crowd(1);
+}
+
+/* A P that is never idle gives up what it kept, too. */
+static void busy(void *arg)
+{
+    (void)arg;
+    crowd(100);
+    AWAIT(gs() == 1);
 }
 
 /* ---- Beside those who look at all of them ------------------------------------------------------------- */
@@ -167,6 +175,7 @@ int main(void)
     scavenge_round_ns /= 20; /* a test is not to take so long */
     if (!TEST_TSAN) {        /* there the memory of goroutines stays */
         on_goroutine(2, crowds, NULL);
+        on_goroutine(1, busy, NULL);
         on_goroutine(4, beside_dumps, NULL);
     }
     on_goroutine(1, small_stacks, NULL);
