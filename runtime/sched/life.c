@@ -163,7 +163,9 @@ int sched_start(const struct life_config *config)
         goto fail;
     }
     preempt_init(config->handlers);
-    err = sysmon_start();
+    err = maker_start();
+    if (err == 0)
+        err = sysmon_start();
     if (err == 0 && !config->run_mode)
         err = newm_first();
     if (err != 0)
@@ -175,6 +177,7 @@ int sched_start(const struct life_config *config)
     return 0;
 fail:
     sysmon_stop();
+    maker_stop();
     free_all();
     return err;
 }
@@ -254,6 +257,7 @@ int sched_halt(int64_t timeout_ns)
 void sched_end(void)
 {
     sysmon_stop();
+    maker_stop(); /* no thread comes after this */
     end_threads();
     free_all();
 }

@@ -32,18 +32,29 @@ static void count_thread_locked(void)
  * still runs destructors of the program's thread-specific data, which may take any time, is left. */
 static struct m *m_again(void)
 {
+    /* Joined without the lock: libc may have to wait for one of its own (maker.c). */
     lock(&sched.lock);
+    struct m *dead = sched.mdead;
+    sched.mdead = NULL;
+    unlock(&sched.lock);
     /* A thread may have lived and left before its maker has gone on, who would then give the next one
      * the handle of this one. acquire: the maker's store comes before ours. */
-    struct m **link = &sched.mdead;
-    while (*link != NULL &&
-           (load_acquire(&(*link)->being_made) || !os_thread_try_join((*link)->handle)))
+    struct m **link = &dead;
+    while (*link != NULL && (load_acquire(&(*link)->being_made) ||
+                             ((*link)->handle != 0 && !os_thread_try_join((*link)->handle))))
         link = &(*link)->schedlink;
     struct m *mp = *link;
-    if (mp != NULL) {
+    if (mp != NULL)
         *link = mp->schedlink;
-        count_thread_locked();
+    lock(&sched.lock);
+    while (dead != NULL) {
+        struct m *next = dead->schedlink;
+        dead->schedlink = sched.mdead;
+        sched.mdead = dead;
+        dead = next;
     }
+    if (mp != NULL)
+        count_thread_locked();
     unlock(&sched.lock);
     if (mp == NULL)
         return NULL;
@@ -111,13 +122,18 @@ void m_end(struct m *mp, bool own_thread)
     thread_set(NULL);
 }
 
+static void bury_locked(struct m *mp)
+{
+    sched.mcount--;
+    mp->schedlink = sched.mdead; /* m_new joins its thread and takes it again */
+    sched.mdead = mp;
+}
+
 /* An M leaves before shutdown: its wired goroutine ended on it. */
 static void m_retire(struct m *mp)
 {
     lock(&sched.lock);
-    sched.mcount--;
-    mp->schedlink = sched.mdead; /* m_new joins its thread and takes it again */
-    sched.mdead = mp;
+    bury_locked(mp);
     checkdead_locked();
     unlock(&sched.lock);
 }
@@ -131,7 +147,7 @@ static void mstart(void *arg)
         mp->nextp = NULL;
         acquirep(mp, pp);
     } else {
-        store_relaxed(&sched.spare_coming, 0);
+        m_arrive(mp);
     }
     schedule(mp);
     if (!load_relaxed(&sched.leaving))
@@ -139,8 +155,8 @@ static void mstart(void *arg)
     m_end(mp, true);
 }
 
-/* Makes an M and its thread; 0 or -errno. On failure the M stays on allm, without a thread. */
-static int newm_try(struct p *pp, bool spinning)
+/* Makes an M and its thread; 0 or -errno. On failure the M stays on allm, for the next. */
+int newm_try(struct p *pp, bool spinning)
 {
     struct m *mp = m_new();
     if (mp == NULL)
@@ -152,6 +168,12 @@ static int newm_try(struct p *pp, bool spinning)
     store_relaxed(&mp->being_made, 1);
     int err = os_thread_start(mstart, mp, name, 0, &sched.mask, &mp->handle);
     store_release(&mp->being_made, 0); /* m_again */
+    if (err != 0) {
+        mp->handle = 0;
+        lock(&sched.lock);
+        bury_locked(mp);
+        unlock(&sched.lock);
+    }
     return err;
 }
 
@@ -167,35 +189,26 @@ static void newm_there(void *p)
     n->err = newm_try(n->pp, n->spinning);
 }
 
+_Noreturn void newm_failed(int err)
+{
+    throwf("failed to create new OS thread (have %d already): %s; ulimit -u or the cgroup's "
+           "pids.max may be the limit",
+           sched.mcount, strerror(-err));
+}
+
 static noinline void newm(struct p *pp, bool spinning)
 {
     struct newm n = {.pp = pp, .spinning = spinning};
     systemstack(newm_there, &n);
-    int err = n.err;
-    if (err != 0)
-        throwf("failed to create new OS thread (have %d already): %s; ulimit -u or the cgroup's "
-               "pids.max may be the limit",
-               sched.mcount, strerror(-err));
-}
-
-/* Only if there is none idle, and one at a time: a new one may be slow to arrive. */
-bool m_spare(void)
-{
-    lock(&sched.lock);
-    bool idle = sched.midle != NULL, room = sched.mcount < sched.maxmcount;
-    unlock(&sched.lock);
-    if (idle || !room || load_relaxed(&sched.spare_coming))
-        return idle;
-    store_relaxed(&sched.spare_coming, 1);
-    if (newm_try(NULL, false) != 0) /* no thread to be had: next time */
-        store_relaxed(&sched.spare_coming, 0);
-    return false;
+    if (n.err != 0)
+        newm_failed(n.err);
 }
 
 /* The first M of an embedded runtime, without a P: a system that has no thread for it is an error
  * of the start, not of the first goroutine, which could only die of it. */
 int newm_first(void)
 {
+    sched.coming++; /* nobody else is there yet */
     int err = newm_try(NULL, false);
     if (err != 0)
         return error_note(err,
@@ -203,6 +216,37 @@ int newm_first(void)
                           "pids.max may be the limit",
                           strerror(-err));
     return 0;
+}
+
+/* The lock, which is given back. No M is idle: see maker.c. */
+static void startm_later(struct p *pp, bool spinning)
+{
+    struct m *lent = NULL;
+    int64_t when = 0;
+    if (load_relaxed(&sched.gcwaiting)) { /* the start that follows will see to what there is */
+        caspstatus(pp, P_idle, P_gcstop);
+        if (--sched.stopwait == 0)
+            notewakeup(&sched.stopnote);
+    } else {
+        struct g *held = heldqget_locked();
+        if (held != NULL) {
+            lent = held->lockedm;
+            lend_locked(pp, lent);
+        } else {
+            runqdrain_locked(pp);
+            when = load_seqcst(&pp->timers_when);
+            pidleput_locked(pp);
+        }
+        order_m_locked();
+    }
+    if (spinning && (int32_t)add_seqcst(&sched.nmspinning, -1u) < 0)
+        throw("startm: negative nmspinning");
+    unlock(&sched.lock);
+    if (lent != NULL)
+        notewakeup(&lent->park);
+    /* Who sleeps for timers takes these in; with nobody the new M will. */
+    if (when != 0 && load_seqcst(&sched.lastpoll) == 0)
+        poll_break();
 }
 
 /* Gives pp to an idle or new M. spinning: the caller has counted it in nmspinning. */
@@ -213,8 +257,12 @@ void startm(struct p *pp, bool spinning)
     lock(&sched.lock);
     struct m *mp = sched.midle;
     if (mp == NULL) {
-        unlock(&sched.lock);
-        newm(pp, spinning);
+        if (maker_on()) {
+            startm_later(pp, spinning);
+        } else {
+            unlock(&sched.lock);
+            newm(pp, spinning);
+        }
         return;
     }
     sched.midle = mp->schedlink;
@@ -397,6 +445,15 @@ bool stoplockedm(struct m *mp)
     return mpark(mp);
 }
 
+void lend_locked(struct p *pp, struct m *other)
+{
+    if (other->idlelocked) {
+        other->idlelocked = false;
+        sched.nmidlelocked--;
+    }
+    other->nextp = pp;
+}
+
 /* Lends our P to the M of a wired goroutine. False: leave. */
 bool startlockedm(struct m *mp, struct g *gp)
 {
@@ -407,11 +464,7 @@ bool startlockedm(struct m *mp, struct g *gp)
         unlock(&sched.lock);
         return true;
     }
-    if (other->idlelocked) {
-        other->idlelocked = false;
-        sched.nmidlelocked--;
-    }
-    other->nextp = releasep(mp);
+    lend_locked(releasep(mp), other);
     unlock(&sched.lock);
     notewakeup(&other->park);
     return stopm(mp);

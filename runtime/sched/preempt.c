@@ -60,7 +60,7 @@
 #include <errno.h>
 #include <signal.h>
 
-enum { HELD_MAX = 64 };
+enum { HELD_MANY = 64, TURNS = 8 }; /* see the head */
 
 /* What an M is asked for by the signal. */
 enum { ASYNC_SLICE = 1, ASYNC_STOP = 2 };
@@ -96,8 +96,24 @@ static bool may_hold(struct m *mp, uint32_t why, uintptr_t pc, uintptr_t sp)
         return false;
     if (why & ASYNC_STOP && load_relaxed(&sched.gcwaiting))
         return true;
-    return why & ASYNC_SLICE && load_relaxed(&pp->schedtick) == load_relaxed(&mp->async_tick) &&
-           load_relaxed(&sched.held) < HELD_MAX;
+    return why & ASYNC_SLICE && load_relaxed(&pp->schedtick) == load_relaxed(&mp->async_tick);
+}
+
+/* Who gets the P of a held goroutine: an idle M, which goes through the queues, or, where there is none or
+ * many are held, the thread of the one that was held first, maybe this one again. */
+static struct m *pass_on_locked(struct p *pp)
+{
+    struct m *next = sched.midle;
+    bool exchange = load_relaxed(&sched.held) > HELD_MANY && ++sched.held_turns % TURNS != 0;
+    if (next != NULL && !exchange) {
+        sched.midle = next->schedlink;
+        sched.nmidle--;
+        next->nextp = pp;
+    } else {
+        next = heldqget_locked()->lockedm;
+        lend_locked(pp, next);
+    }
+    return next;
 }
 
 /* On g0, which goes on to stoplockedm without a P. */
@@ -106,25 +122,14 @@ static void hold_hook(struct m *mp, struct g *gp)
     struct m *next = NULL;
     casgstatus(gp, G_running, G_runnable);
     lock(&sched.lock);
-    globrunqput_locked(gp);
-    if (load_relaxed(&sched.gcwaiting)) {
+    heldqput_locked(gp);
+    if (load_relaxed(&sched.gcwaiting))
         stopp_locked(mp);
-    } else {
-        next = sched.midle;
-        if (next != NULL) {
-            sched.midle = next->schedlink;
-            sched.nmidle--;
-            next->nextp = releasep(mp);
-        } else {
-            runqdrain_locked(mp->p); /* idle ones have nothing queued */
-            pidleput_locked(releasep(mp));
-        }
-    }
+    else
+        next = pass_on_locked(releasep(mp));
     unlock(&sched.lock);
     if (next != NULL)
         notewakeup(&next->park);
-    else
-        sysmon_wake();
 }
 
 static void hold(struct m *mp, struct g *gp)
@@ -179,7 +184,7 @@ static void ask(struct m *mp, uint32_t why)
 
 void preempt_by_signal(struct m *mp, uint32_t tick)
 {
-    if (!on || load_relaxed(&sched.held) >= HELD_MAX || !load_acquire(&mp->alive) || !m_spare())
+    if (!on || !load_acquire(&mp->alive) || (!m_spare() && load_relaxed(&sched.held) == 0))
         return;
     store_relaxed(&mp->async_tick, tick);
     ask(mp, ASYNC_SLICE);
@@ -214,6 +219,11 @@ void preempt_init(bool handlers)
     if (LOAM_SHARED && !os_code_around(os_tls_function(), &loader_lo, &loader_hi))
         return;
     on = text_is_ours() && os_signal_share(SIGURG, on_sigurg) == 0;
+}
+
+bool preempt_on(void)
+{
+    return on;
 }
 
 void preempt_fini(void)

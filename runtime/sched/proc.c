@@ -494,7 +494,7 @@ void checkdead_locked(void)
     /* Threads that the program made itself may wake goroutines too. */
     int threads = os_thread_count();
     if (threads < 0 || /* nobody can know */
-        threads > sched.mcount + (sched.sysmon_handle != 0) + load_relaxed(&sched.external_threads))
+        threads > threads_owned() + load_relaxed(&sched.external_threads))
         return;
     unlock(&sched.lock);
     throw_all = true;

@@ -264,19 +264,23 @@ struct g *runqsteal(struct p *pp, struct p *victim, bool steal_next)
 
 /* ---- The global queue: sched.lock ------------------------------------------------------------ */
 
+static void put(struct gqueue *q, struct g *gp)
+{
+    gp->schedlink = NULL;
+    if (q->tail != NULL)
+        q->tail->schedlink = gp;
+    else
+        q->head = gp;
+    q->tail = gp;
+    store_seqcst(&sched.runqsize, sched.runqsize + 1); /* (3) above */
+}
+
 void globrunqput_locked(struct g *gp)
 {
-    if (unlikely(debug.dst_on)) {
+    if (unlikely(debug.dst_on))
         dst_put_locked(gp);
-        return;
-    }
-    gp->schedlink = NULL;
-    if (sched.runq.tail != NULL)
-        sched.runq.tail->schedlink = gp;
     else
-        sched.runq.head = gp;
-    sched.runq.tail = gp;
-    store_seqcst(&sched.runqsize, sched.runqsize + 1); /* (3) above */
+        put(&sched.runq, gp);
 }
 
 void globrunqputhead_locked(struct g *gp)
@@ -288,15 +292,46 @@ void globrunqputhead_locked(struct g *gp)
     store_seqcst(&sched.runqsize, sched.runqsize + 1);
 }
 
-static struct g *globrunqpop(void)
+static struct g *pop(struct gqueue *q)
 {
-    struct g *gp = sched.runq.head;
-    sched.runq.head = gp->schedlink;
-    if (sched.runq.head == NULL)
-        sched.runq.tail = NULL;
+    struct g *gp = q->head;
+    q->head = gp->schedlink;
+    if (q->head == NULL)
+        q->tail = NULL;
     gp->schedlink = NULL;
     store_relaxed(&sched.runqsize, sched.runqsize - 1);
     return gp;
+}
+
+static struct g *globrunqpop(void)
+{
+    sched.runq_taken++;
+    return pop(&sched.runq);
+}
+
+/* Goroutines that a signal holds with their threads wait in a queue of their own, from which one can be
+ * taken where only such a one will do (maker.c, preempt.c); never in a P's. Else the two are one queue: a
+ * held one has its turn when those before it are taken. */
+void heldqput_locked(struct g *gp)
+{
+    gp->lockedm->held_turn = sched.runq_taken + (sched.runqsize - sched.nheldq);
+    put(&sched.heldq, gp);
+    sched.nheldq++;
+}
+
+struct g *heldqget_locked(void)
+{
+    if (sched.heldq.head == NULL)
+        return NULL;
+    sched.nheldq--;
+    return pop(&sched.heldq);
+}
+
+static bool turn_of_held(void)
+{
+    return sched.heldq.head != NULL &&
+           (sched.runq.head == NULL ||
+            sched.runq_taken >= sched.heldq.head->lockedm->held_turn);
 }
 
 struct g *globrunqget_locked(struct p *pp, int max)
@@ -311,9 +346,11 @@ struct g *globrunqget_locked(struct p *pp, int max)
         n = (uint32_t)max;
     if (n > RUNQ_SIZE / 2)
         n = RUNQ_SIZE / 2;
+    if (turn_of_held())
+        return heldqget_locked();
     struct g *gp = globrunqpop();
     uint32_t room = RUNQ_SIZE - ring_len(&pp->runq);
-    for (uint32_t i = 1; i < n && i <= room; i++)
+    for (uint32_t i = 1; i < n && i <= room && !turn_of_held(); i++)
         (void)ring_put(&pp->runq, globrunqpop(), true); /* it was visible before */
     return gp;
 }

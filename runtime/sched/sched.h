@@ -134,6 +134,7 @@ struct m {
     uint32_t async;      /* atomic: ASYNC_*, what the signal is to ask for */
     uint32_t async_tick; /* atomic: only while its P's schedtick is this */
     bool held;           /* atomic: asleep in the handler with its goroutine */
+    uint64_t held_turn;  /* sched.lock: when it is to run again; runq.c */
     uint64_t holds;      /* owner thread writes, all read */
 };
 _Static_assert(offsetof(struct m, thread) == 0, "thread_self is the M");

@@ -41,7 +41,14 @@ struct schedt {
     int mcount;                            /* Ms alive */
     int mnext;                             /* number of the next M */
     int maxmcount;                         /* limit on Ms */
-    struct gqueue runq;                    /* the global queue */
+    struct gqueue runq;                    /* the global queue: those not held by a signal, */
+    struct gqueue heldq;                   /* and those that are: runq.c */
+    uint32_t nheldq;                       /* in heldq */
+    uint64_t runq_taken;                   /* of runq */
+    uint32_t held_turns;                   /* preempt.c */
+    int ordered, coming;                   /* Ms that the maker is to make, and those on their way */
+    bool spare_ordered;                    /* one is wanted in advance */
+    bool maker_asleep, maker_end;
     struct gfreelist gfree[STACK_CLASSES]; /* dead Gs, by the class of their stacks */
     struct g *embryos;                     /* unused embryos; a look without the lock is relaxed */
     struct g *gsmall;                      /* dead Gs whose stacks grow; a look is relaxed */
@@ -55,7 +62,7 @@ struct schedt {
     uint32_t nmspinning;
     uint32_t gcwaiting; /* a stop of the world wants every P; written under sched.lock */
     uint32_t leaving;   /* shutdown: Ms end; written with the world stopped */
-    uint32_t runqsize;  /* of runq; written under sched.lock */
+    uint32_t runqsize;  /* of runq and heldq; written under sched.lock */
     int64_t lastpoll;   /* 0: an M sleeps until poll_until */
     int64_t poll_until; /* deadline of that M, 0: none */
     uint32_t pollkey;   /* its futex: 1 = wake up */
@@ -69,7 +76,6 @@ struct schedt {
     int32_t external_threads;
     uint64_t handoffs, unannounced, stws;
     uint32_t held;                      /* Ms asleep in the handler of preempt.c */
-    uint32_t spare_coming;              /* m_spare: its thread has not arrived yet */
     uint64_t foreign_edges[EDGE_COUNT]; /* transitions taken on foreign threads */
     uint32_t sysmonwait;                /* sysmon sleeps until work comes */
     uint32_t started;                   /* between start and stop, forked children included */
@@ -93,6 +99,8 @@ struct schedt {
     uintptr_t sysmon_handle;
     int sysmon_tid;
     struct note sysmon_paused, sysmon_resumed;
+    struct note maker_note;
+    uintptr_t maker_handle; /* const after init, until the end */
     uint32_t sysmon_want; /* atomic: enum sysmon_want; written under sched.lock */
 };
 
@@ -179,6 +187,8 @@ void runqput_ahead(struct p *pp, struct g *gp);
 struct g *runqsteal(struct p *pp, struct p *victim, bool steal_next);
 void runqdrain_locked(struct p *pp); /* all to the global queue */
 void globrunqput_locked(struct g *gp);
+void heldqput_locked(struct g *gp);
+struct g *heldqget_locked(void);
 void globrunqputhead_locked(struct g *gp);
 struct g *globrunqget_locked(struct p *pp, int max);
 uint32_t runqlen(struct p *pp);
@@ -235,6 +245,8 @@ void m_free(struct m *mp);
 void m_begin(struct m *mp);
 void m_end(struct m *mp, bool own_thread);
 int newm_first(void); /* 0 or -errno with a noted text */
+int newm_try(struct p *pp, bool spinning);
+_Noreturn void newm_failed(int err);
 void startm(struct p *pp, bool spinning);
 bool stopm(struct m *mp); /* false: leave */
 void handoffp(struct p *pp);
@@ -246,7 +258,22 @@ bool stoplockedm(struct m *mp); /* false: leave */
 bool startlockedm(struct m *mp, struct g *gp);
 bool gcstopm(struct m *mp);
 void stopp_locked(struct m *mp); /* its P, for a stop of the world */
-bool m_spare(void);              /* an M is idle; else one is made. sysmon */
+/* Gives pp, which is idle and in the caller's hand, to the M of a wired goroutine, which the caller then
+ * wakes by its note. */
+void lend_locked(struct p *pp, struct m *other);
+
+static inline int threads_owned(void) /* sched.lock */
+{
+    return sched.mcount + (sched.sysmon_handle != 0) + (sched.maker_handle != 0);
+}
+
+/* ---- maker.c ---- */
+int maker_start(void); /* if there is to be one: 0 or -errno with a noted text */
+void maker_stop(void);
+bool maker_on(void);
+void order_m_locked(void);
+void m_arrive(struct m *mp); /* on its thread, which is new */
+bool m_spare(void);          /* an M is idle; else one is ordered */
 
 /* ---- syscall.c ---- */
 const char *incall_text(const struct m *mp); /* which public call it is that binds the goroutine */
@@ -263,6 +290,7 @@ void maxprocs_follow(int n);
 /* ---- preempt.c ---- */
 void preempt_init(bool handlers);
 void preempt_fini(void);
+bool preempt_on(void);
 /* mp has not answered a request to preempt: takes its P by a signal, if it still runs what it ran when
  * its P's schedtick was `tick`. sysmon */
 void preempt_by_signal(struct m *mp, uint32_t tick);

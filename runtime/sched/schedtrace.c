@@ -18,7 +18,7 @@ static int count_threads(int *idle, int *spinning)
 {
     *idle = sched.nmidle;
     *spinning = (int)load_relaxed(&sched.nmspinning);
-    return sched.mcount + (sched.sysmon_handle != 0);
+    return threads_owned();
 }
 
 int64_t goroutines_alive(void)
@@ -193,7 +193,7 @@ static void read_stats(struct loam_sched_stats *out)
         s.preemptions += load_relaxed(&mp->holds);
     }
     lock(&sched.lock);
-    s.threads = sched.mcount + (sched.sysmon_handle != 0);
+    s.threads = threads_owned();
     unlock(&sched.lock);
     s.stacks_mapped = slots_mapped() + stackalloc_mapped();
     s.stack_segments += load_relaxed(&sched.foreign_segments);

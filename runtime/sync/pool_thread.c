@@ -179,8 +179,15 @@ int loam_pool_new(struct loam_pool **out, const struct loam_pool_config *config)
     p->thread_end = config->thread_end;
     p->arg = config->arg;
     int err = 0;
+    /* As a blocking call, if it can be one: libc may wait for what only a goroutine that needs a P lets go
+     * (sched/maker.c). */
+    bool blocking = getg() != NULL && getm()->incall == 0 && !debug.dst_on;
+    if (blocking)
+        entersyscall();
     for (int i = 0; i < p->threads && err == 0; i++)
         err = worker_start(p, i, config);
+    if (blocking)
+        exitsyscall();
     p->aborted = err != 0;
     for (int i = 0; i < p->threads; i++)
         if (p->workers[i].handle != 0)
