@@ -101,6 +101,8 @@ const json_t *get(const json_t *m, const char *path);
 const char *get_text(const json_t *m, const char *path);
 int64_t get_number(const json_t *m, const char *path);
 const json_t *get_rows(const json_t *m, const char *path);
+/* An array of names as "a > b > c"; "": none. */
+const char *get_chain(const json_t *m, const char *path);
 /* The row in which key has this text; NULL: none. */
 const json_t *find_row(const json_t *rows, const char *key, const char *text);
 

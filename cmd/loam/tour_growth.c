@@ -102,8 +102,8 @@ static json_t *piece_row(const struct view *v, uint64_t seg, int number, uint64_
     uint64_t hi = image_value(v->img, "segment", seg, "hi", ok);
     uint64_t prev = image_value(v->img, "segment", seg, "prev", ok);
     uint64_t class = image_value(v->img, "segment", seg, "size_class", ok);
-    return make("{s:i, s:o, s:I, s:o, s:o, s:I, s:s}", "piece", number, "address", hex(seg), "bytes",
-                (json_int_t)((uint64_t)FIRST << class), "guard",
+    return make("{s:i, s:o, s:I, s:o, s:o, s:I, s:s}", "piece", number, "address", hex(seg),
+                "bytes", (json_int_t)((uint64_t)FIRST << class), "guard",
                 hex(image_value(v->img, "segment", seg, "guard", ok)), "came from", hex(prev),
                 "bytes up to it", (json_int_t)image_value(v->img, "segment", seg, "used", ok),
                 "holds", sp >= seg && sp < hi ? "its saved sp" : "");
@@ -127,32 +127,29 @@ static void measure_pieces(const struct view *v, uint64_t g, json_t *m)
 
 struct prologue {
     const struct view *v;
-    struct extent in;
-    uint64_t marks[2]; /* the look at the guard, the call */
-    uint64_t end;
+    uint64_t look, call; /* at the guard; of __morestack */
 };
 
 static void look_at_prologue(const cs_insn *i, void *arg)
 {
     struct prologue *p = arg;
     bool is_call;
-    uint64_t to = code_target(p->v->code, i, &is_call), offset;
-    const char *name = to != 0 && is_call ? image_name(p->v->img, to, &offset) : NULL;
-    if (p->marks[0] == 0 && code_reads_guard(i))
-        p->marks[0] = i->address;
-    if (p->marks[1] == 0 && name != NULL && strcmp(name, "__morestack") == 0) {
-        p->marks[1] = i->address;
-        p->end = i->address + i->size;
-    }
+    uint64_t to = code_target(p->v->code, i, &is_call);
+    const char *name = to != 0 && is_call ? image_name(p->v->img, to, NULL) : NULL;
+    if (p->look == 0 && code_reads_guard(i))
+        p->look = i->address;
+    if (p->call == 0 && name != NULL && strcmp(name, "__morestack") == 0)
+        p->call = i->address;
 }
 
 static void measure_prologue(const struct view *v, json_t *m)
 {
     struct prologue p = {.v = v};
-    if (image_find(v->img, "descend", &p.in))
-        code_each(v->code, p.in, look_at_prologue, &p);
-    put(m, "machine.descend begins with a look whether there is room",
-        p.end != 0 ? code_rows(v->code, p.in.address, p.end, p.marks, nelem(p.marks)) : make("[]"));
+    struct extent descend;
+    if (image_find(v->img, "descend", &descend))
+        code_each(v->code, descend, look_at_prologue, &p);
+    put(m, "machine.descend looks whether there is room", code_around(v->code, "descend", p.look));
+    put(m, "machine.and asks for a piece if not", code_around(v->code, "descend", p.call));
 }
 
 /* At its line that it is deep: it waits now. */
@@ -245,8 +242,8 @@ static bool run_program(const struct tour *t, json_t *m, const char **why)
         put(m, "states.each growth of a stack", parse_growths(c.err));
         put(m, "states.figures of each size", parse_figures(c.out, c.err));
     } else {
-        *why = keep_format("growth ended with %s: %s", capture_end(&c),
-                           d.why != NULL ? d.why : c.err);
+        *why =
+            keep_format("growth ended with %s: %s", capture_end(&c), d.why != NULL ? d.why : c.err);
     }
     capture_free(&c);
     return fine;
@@ -308,16 +305,6 @@ static bool measure(const struct tour *t, json_t *m, const char **why)
 
 /* ---- Checks -------------------------------------------------------------------------------------------------------- */
 
-static const char *chain_of(const json_t *path)
-{
-    const char *chain = "";
-    size_t i;
-    json_t *name;
-    json_array_foreach(path, i, name)
-        chain = keep_format("%s%s%s", chain, i > 0 ? " > " : "", json_string_value(name));
-    return chain[0] != '\0' ? chain : "none";
-}
-
 struct sources {
     size_t cache, pool, system;
     bool fit; /* each has come through what its source says */
@@ -355,8 +342,7 @@ static void check_ways(struct judge *j, const json_t *m)
     json_array_foreach(growths, i, row)
         refilled += strstr(get_text(row, "through"), "stackalloc,stackcacherefill,") != NULL;
     judge_claim(j, json_array_size(get(m, "facts.grows")) >= 2, true,
-                "a stack that is too small leads to stackalloc", "%s",
-                chain_of(get(m, "facts.grows")));
+                "a stack that is too small leads to stackalloc", "%s", get_chain(m, "facts.grows"));
     judge_claim(j, refilled > 0 && s.fit, true, "an empty cache is filled by stackcacherefill",
                 "%zu growths went through it, %zu found one in the cache", refilled, s.cache);
     judge_must(j, s.cache > 0 && s.pool > 0 && s.system > 0,
@@ -368,15 +354,15 @@ static void check_bound(struct judge *j, const json_t *m)
 {
     size_t back = json_array_size(get(m, "facts.back from the pool")) +
                   json_array_size(get(m, "facts.back from large ones"));
-    judge_claim(j, back > 0, false, "stackcacherefill calls stackalloc again",
-                "from the pool to stackalloc: %s; from large stacks: %s",
-                chain_of(get(m, "facts.back from the pool")),
-                chain_of(get(m, "facts.back from large ones")));
+    judge_claim(j, back > 0, false, "stackcacherefill calls stackalloc again", "%s",
+                back > 0 ? keep_format("%s; %s", get_chain(m, "facts.back from the pool"),
+                                       get_chain(m, "facts.back from large ones"))
+                         : "no call leads back there, neither from the pool nor from large stacks");
     judge_must(j,
                json_array_size(get(m, "facts.to the pool")) >= 2 &&
                    json_array_size(get(m, "facts.to large ones")) >= 2,
                "it goes to the pool, large stacks to their own", "%s; %s",
-               chain_of(get(m, "facts.to the pool")), chain_of(get(m, "facts.to large ones")));
+               get_chain(m, "facts.to the pool"), get_chain(m, "facts.to large ones"));
     const char *says = get_text(m, "facts.reentry.says");
     judge_claim(j,
                 get_number(m, "facts.reentry.status") == 2 &&
@@ -434,13 +420,13 @@ static void check_memory(struct judge *j, const json_t *m)
     json_array_foreach(growths, i, row)
         if (get_number(row, "goroutine") == get_number(m, "facts.deep.goid")) {
             traced++;
-            same = same && get_number(json_array_get(pieces, traced), "bytes") ==
-                               get_number(row, "piece");
+            same = same &&
+                   get_number(json_array_get(pieces, traced), "bytes") == get_number(row, "piece");
         }
     judge_must(j, same && traced + 1 == n, "the pieces in memory are those of the trace",
                "%zu pieces of %lld bytes, %zu growths", n, (long long)sum, traced);
-    judge_must(j, n > 0 && strcmp(sp_in, keep_format("%zu", n)) == 0,
-               "it runs on the last of them", "its saved sp lies in piece %s of %zu", sp_in, n);
+    judge_must(j, n > 0 && strcmp(sp_in, keep_format("%zu", n)) == 0, "it runs on the last of them",
+               "its saved sp lies in piece %s of %zu", sp_in, n);
 }
 
 static void check_figures(struct judge *j, const json_t *m)
@@ -455,8 +441,8 @@ static void check_figures(struct judge *j, const json_t *m)
         bool large = size >= LARGE;
         good = good && get_number(row, "refills") == get_number(row, "traced") &&
                (get_number(row, "refills") > 0) == !large && stacks > 0 &&
-               get_number(row, "in use") + get_number(row, "cached") +
-                       get_number(row, "pooled") <= stacks;
+               get_number(row, "in use") + get_number(row, "cached") + get_number(row, "pooled") <=
+                   stacks;
         bytes += get_number(row, "from the system");
         classes++;
     }
@@ -466,14 +452,13 @@ static void check_figures(struct judge *j, const json_t *m)
 
 static void check_code(struct judge *j, const json_t *m)
 {
-    const json_t *code = get_rows(m, "machine.descend begins with a look whether there is room");
-    const json_t *look = find_row(code, "key", "*");
-    const json_t *call = json_array_get(code, json_array_size(code) - 1);
-    judge_must(j,
-               look != NULL && look != call && strcmp(get_text(call, "key"), "*") == 0 &&
-                   strstr(get_text(call, "instruction"), "<__morestack>") != NULL,
-               "its code asks before it takes its frame", "%s; %s", get_text(look, "instruction"),
-               get_text(call, "instruction"));
+    const char *look =
+        get_text(find_row(get_rows(m, "machine.descend looks whether there is room"), "key", "*"),
+                 "instruction");
+    const char *call = get_text(
+        find_row(get_rows(m, "machine.and asks for a piece if not"), "key", "*"), "instruction");
+    judge_must(j, look[0] != '\0' && strstr(call, "<__morestack>") != NULL,
+               "its code asks before it takes its frame", "%s; %s", look, call);
 }
 
 static void check(struct judge *j, const json_t *m)
@@ -490,17 +475,21 @@ const struct step step_growth = {
     .id = "4.4-growth",
     .section = "4.4",
     .title = "growth of a stack, and its bound",
-    .claim = "A goroutine whose stack is too small leads to stackalloc; an empty cache is filled by "
-             "stackcacherefill, which calls stackalloc again; that recursion is checked for and "
-             "thrown, so that its depth is always one.",
+    .claim =
+        "A goroutine whose stack is too small leads to stackalloc; an empty cache is filled by "
+        "stackcacherefill, which calls stackalloc again; that recursion is checked for and "
+        "thrown, so that its depth is always one.",
     .expected = VERDICT_DIFFERS,
-    .go = "stackcacherefill takes from stackpoolalloc, never from stackalloc; nothing there looks at "
-          "lockedm or morebuf. What keeps it from growing itself is that it runs on the system stack: "
-          "stackalloc throws on any other. A grown stack is one piece twice as large, to which the "
-          "frames are copied.",
-    .loam = "The same way, and the same rule; beside it a mark in the thread: what enters the "
-            "allocator again is a throw, whatever stack it is on. C frames cannot be moved: a stack "
-            "grows by a piece twice as large as the last, of code compiled for it.",
+    .go =
+        "stackcacherefill takes from stackpoolalloc, never from stackalloc; nothing there looks at "
+        "lockedm or morebuf. What keeps it from growing itself is that it runs on the system "
+        "stack: "
+        "stackalloc throws on any other. A grown stack is one piece twice as large, to which the "
+        "frames are copied.",
+    .loam =
+        "The same way, and the same rule; beside it a mark in the thread: what enters the "
+        "allocator again is a throw, whatever stack it is on. C frames cannot be moved: a stack "
+        "grows by a piece twice as large as the last, of code compiled for it.",
     .measure = measure,
     .check = check,
 };

@@ -232,11 +232,10 @@ static int preempt_main(int argc, char **argv)
     (void)argv;
     measure_handler();
     loam_read_sched_stats(&before);
-    uint64_t started = 0;
-    while (started < FOLLOWED && view_g(&probe.view, FOLLOWED) == 0 && probe.turns == 0 &&
-           loam_go(candidate, NULL) == 0) {
+    for (int i = 0; i < STARTS_MAX && get_flag(&probe.looping) == 0 && probe.turns == 0; i++) {
+        if (loam_go(candidate, NULL) != 0)
+            break;
         loam_yield(); /* back when it has ended; or it is the loop, and a signal came */
-        started++;
     }
     bool beside = get_flag(&probe.looping) != 0;
     if (!beside && probe.turns == 0)
@@ -275,8 +274,8 @@ void probe_preempt(json_t *m, const char **why)
         return;
     for (int i = 0; i < VALUES; i++)
         if (!image_field(probe.view.img, value_types[i], value_paths[i], &probe.fields[i])) {
-            *why = keep_format("the debug information has no %s.%s", value_types[i],
-                               value_paths[i]);
+            *why =
+                keep_format("the debug information has no %s.%s", value_types[i], value_paths[i]);
             return;
         }
     measure_machine(m);
@@ -335,44 +334,26 @@ static size_t count_pairs(const json_t *trace, const char *const edge[2], const 
     return n;
 }
 
-static const char *chain_of(const json_t *path)
-{
-    const char *chain = "";
-    size_t i;
-    json_t *name;
-    json_array_foreach(path, i, name)
-        chain = keep_format("%s%s%s", chain, i > 0 ? " > " : "", json_string_value(name));
-    return chain[0] != '\0' ? chain : "no call leads there";
-}
-
-static bool mentions(const json_t *path, const char *function)
-{
-    size_t i;
-    json_t *name;
-    json_array_foreach(path, i, name)
-        if (strcmp(json_string_value(name), function) == 0)
-            return true;
-    return false;
-}
-
 static void check_loop(struct judge *j, const json_t *m)
 {
-    static const char *const stop[] = {"running", "runnable"}, *const go[] = {"runnable", "running"},
-                             *const born[] = {"dead", "runnable"}, *const end[] = {"running", "dead"};
+    static const char *const stop[] = {"running", "runnable"},
+                             *const go[] = {"runnable", "running"},
+                             *const born[] = {"dead", "runnable"},
+                             *const end[] = {"running", "dead"};
     const json_t *trace = get_rows(m, "states.the loop");
     const json_t *alone = get_rows(m, "states.the loop with asyncpreemptoff=1");
     int64_t preemptions = get_number(m, "facts.preemptions");
-    judge_claim(j, json_is_true(get(m, "facts.beside")) && preemptions > 0, true,
-                "sysmon sees to it that another goroutine runs",
-                "it ran %s; %lld preemptions by signal",
-                json_is_true(get(m, "facts.beside")) ? "while the loop went on"
-                                                     : "when the loop had ended",
-                (long long)preemptions);
+    judge_claim(
+        j, json_is_true(get(m, "facts.beside")) && preemptions > 0, true,
+        "sysmon sees to it that another goroutine runs", "it ran %s; %lld preemptions by signal",
+        json_is_true(get(m, "facts.beside")) ? "while the loop went on" : "when the loop had ended",
+        (long long)preemptions);
     size_t stops = count_pairs(trace, stop, go);
     judge_must(j, stops > 0, "the loop stops, and starts again where it was: GoStop, GoStart",
                "%zu times running > runnable > running", stops);
-    judge_must(j, json_array_size(alone) == 3 && count_pairs(alone, born, go) == 1 &&
-                      count_pairs(alone, go, end) == 1,
+    judge_must(j,
+               json_array_size(alone) == 3 && count_pairs(alone, born, go) == 1 &&
+                   count_pairs(alone, go, end) == 1,
                "with asyncpreemptoff=1 it runs from its start to its end", "%zu transitions",
                json_array_size(alone));
     judge_must(j,
@@ -394,9 +375,9 @@ static void check_held(struct judge *j, const json_t *m)
                get_text(m, "facts.held.state"), (long long)get_number(m, "facts.held now"));
     judge_must(j, json_is_true(get(m, "facts.held.another thread")),
                "its processor has gone to another thread", "%s",
-               json_is_true(get(m, "facts.held.another thread")) ? "p.m is another M" : "it has not");
-    const json_t *row =
-        find_row(get_rows(m, "machine.where SIGURG found the loop"), "key", "*");
+               json_is_true(get(m, "facts.held.another thread")) ? "p.m is another M"
+                                                                 : "it has not");
+    const json_t *row = find_row(get_rows(m, "machine.where SIGURG found the loop"), "key", "*");
     judge_must(j,
                strncmp(get_text(m, "facts.held.pc"), "endless", 7) == 0 && row != NULL &&
                    strncmp(get_text(m, "facts.held.source"), "tour_preempt.c:", 15) == 0 &&
@@ -411,19 +392,19 @@ static void check_code(struct judge *j, const json_t *m)
     const json_t *sends = get(m, "facts.sends"), *leaves = get(m, "facts.leaves");
     judge_must(j, json_array_size(sends) >= 2 && json_array_size(leaves) >= 2,
                "sysmon sends SIGURG, its handler leaves for the scheduler", "%s; %s",
-               chain_of(sends), chain_of(leaves));
+               get_chain(m, "facts.sends"), get_chain(m, "facts.leaves"));
     judge_must(j,
                strcmp(get_text(m, "facts.handler"), "on_sigurg") == 0 &&
                    strcmp(get_text(m, "facts.off.handler"), "on_sigurg") != 0,
                "SIGURG is taken, but for asyncpreemptoff=1", "%s; %s", get_text(m, "facts.handler"),
                get_text(m, "facts.off.handler")[0] != '\0' ? get_text(m, "facts.off.handler")
-                                                            : "nobody");
-    const json_t *blocks = get(m, "facts.blocks");
-    bool itself = get_number(m, "facts.off.waits") >= WAITS && json_array_size(blocks) >= 2 &&
-                  !mentions(blocks, "sysmon");
+                                                           : "nobody");
+    const char *blocks = get_chain(m, "facts.blocks");
+    bool itself = get_number(m, "facts.off.waits") >= WAITS && blocks[0] != '\0' &&
+                  strstr(blocks, "sysmon") == NULL;
     judge_claim(j, !itself, false, "a goroutine that blocks needs sysmon for that",
                 "%lld waits without a signal; %s", (long long)get_number(m, "facts.off.waits"),
-                chain_of(blocks));
+                blocks);
 }
 
 static void check(struct judge *j, const json_t *m)
@@ -437,15 +418,18 @@ const struct step step_preempt = {
     .id = "2.4-preempt",
     .section = "2.4",
     .title = "preemption of a loop",
-    .claim = "When a goroutine blocks, sysmon notices it and starts schedule, which finds another one "
-             "and executes it.",
+    .claim =
+        "When a goroutine blocks, sysmon notices it and starts schedule, which finds another one "
+        "and executes it.",
     .expected = VERDICT_DIFFERS,
-    .go = "A goroutine that blocks goes to schedule itself: gopark, mcall, park_m. sysmon looks after "
+    .go = "A goroutine that blocks goes to schedule itself: gopark, mcall, park_m. sysmon looks "
+          "after "
           "those that do not block but keep their P: after 10 ms SIGURG makes a loop call "
           "asyncPreempt, where it yields; it may go on on any thread.",
-    .loam = "The same division. The signal comes after 1 ms where another waits. C may depend on its "
-            "thread, so a loop is held with it: the handler gives the P away and sleeps until the "
-            "loop's turn comes; 64 threads at most sleep so.",
+    .loam =
+        "The same division. The signal comes after 1 ms where another waits. C may depend on its "
+        "thread, so a loop is held with it: the handler gives the P away and sleeps until the "
+        "loop's turn comes; 64 threads at most sleep so.",
     .measure = measure,
     .check = check,
 };

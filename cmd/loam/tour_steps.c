@@ -7,7 +7,8 @@ const struct step *const tour_steps[] = {
 };
 
 const struct probe tour_probes[] = {
-    {"automaton", probe_automaton}, {"illegal", probe_illegal}, {"park", probe_park},
-    {"detail", probe_detail},       {"preempt", probe_preempt}, {"newproc", probe_newproc},
+    {"automaton", probe_automaton}, {"illegal", probe_illegal},
+    {"park", probe_park},           {"detail", probe_detail},
+    {"preempt", probe_preempt},     {"newproc", probe_newproc},
     {"reenter", probe_reenter},     {NULL, NULL},
 };

@@ -163,9 +163,8 @@ static struct g *growing(struct segment **seg)
 static void trace_growth(const char *how, const struct g *gp, size_t need, size_t size,
                          enum stack_source source, size_t total)
 {
-    static const char *const sources[] = {[STACK_FROM_CACHE] = "cache",
-                                          [STACK_FROM_POOL] = "pool",
-                                          [STACK_FROM_SYSTEM] = "system"};
+    static const char *const sources[] = {
+        [STACK_FROM_CACHE] = "cache", [STACK_FROM_POOL] = "pool", [STACK_FROM_SYSTEM] = "system"};
     if (unlikely(debug.stacktrace > 0))
         print_fd(2, "STACK %s g=%lu need=%zu size=%zu source=%s total=%zu\n", how,
                  (unsigned long)gp->goid, need, size, sources[source], total);
