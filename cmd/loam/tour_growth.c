@@ -269,7 +269,8 @@ static void look_for_mark(const cs_insn *i, void *arg)
 /* The tool holds the same library as the program. */
 static bool measure_machine(json_t *m, const char **why)
 {
-    static const char *const enters[] = {"enter", "try", "alloc_slow", "stackalloc"};
+    static const char *const enters[] = {"enter", "stackcacherefill", "try", "alloc_slow",
+                                         "stackalloc"};
     struct view v;
     if (!view_open(&v, why))
         return false;
