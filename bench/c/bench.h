@@ -38,7 +38,7 @@ double bench_ns_per(int64_t start, int64_t ops);
 double bench_ms_since(int64_t start);
 
 /* A percentile of n latenesses in ns, in ms; sorts them. */
-double bench_percentile(int64_t *late, int64_t n, int percent);
+double bench_percentile(int64_t *late, int64_t n, double percent);
 
 /* How many of n latenesses are not negative: sleeps that did not end early. */
 uint64_t bench_not_early(const int64_t *late, int64_t n);

@@ -8,7 +8,7 @@
 
 /* The tables, each at the end of its file. */
 extern const struct bench sched_benches[], chan_benches[], sync_benches[], timer_benches[],
-    stack_benches[];
+    stack_benches[], preempt_benches[];
 
 /* A goroutine that cannot be started is the end of the benchmark. */
 static inline void start(void (*fn)(void *), void *arg)

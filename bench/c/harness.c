@@ -86,10 +86,10 @@ static int compare(const void *a, const void *b)
     return (x > y) - (x < y);
 }
 
-double bench_percentile(int64_t *late, int64_t n, int percent)
+double bench_percentile(int64_t *late, int64_t n, double percent)
 {
     qsort(late, (size_t)n, sizeof *late, compare);
-    return (double)late[n * percent / 100] / 1e6;
+    return (double)late[(int64_t)((double)n * percent / 100)] / 1e6;
 }
 
 uint64_t bench_not_early(const int64_t *late, int64_t n)

@@ -2,7 +2,7 @@
 #include "bench_loam.h"
 
 static const struct bench *const tables[] = {
-    sched_benches, chan_benches, sync_benches, timer_benches, stack_benches, NULL,
+    sched_benches, chan_benches, sync_benches, timer_benches, stack_benches, preempt_benches, NULL,
 };
 
 static int run(int argc, char **argv)

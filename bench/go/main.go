@@ -27,7 +27,7 @@ type bench struct {
 }
 
 // One slice per table of the README; each stands at the end of its file.
-var tables = [][]bench{schedBenches, chanBenches, syncBenches, timerBenches, stackBenches, smallBenches}
+var tables = [][]bench{schedBenches, chanBenches, syncBenches, timerBenches, stackBenches, preemptBenches, smallBenches}
 
 func main() {
 	if len(os.Args) == 2 && os.Args[1] == "-list" {
@@ -82,9 +82,9 @@ func nsPer(start time.Time, ops int) float64 {
 func ms(d time.Duration) float64 { return float64(d) / float64(time.Millisecond) }
 
 // percentile of lateness, in ms; it sorts its argument.
-func percentile(late []time.Duration, percent int) float64 {
+func percentile(late []time.Duration, percent float64) float64 {
 	slices.Sort(late)
-	return ms(late[len(late)*percent/100])
+	return ms(late[int(float64(len(late))*percent/100)])
 }
 
 // rng is the same in both programs: deadlines must not depend on the library.

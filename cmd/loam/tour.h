@@ -46,7 +46,8 @@ struct step {
 };
 
 extern const struct step *const tour_steps[]; /* ended by NULL */
-extern const struct step step_automaton, step_park, step_schedtrace, step_newproc;
+extern const struct step step_automaton, step_park, step_schedtrace, step_preempt, step_newproc,
+    step_growth;
 
 /* ---- Probes ---------------------------------------------------------------------------------- */
 
@@ -62,6 +63,8 @@ void probe_illegal(json_t *m, const char **why);
 void probe_park(json_t *m, const char **why);
 void probe_newproc(json_t *m, const char **why);
 void probe_detail(json_t *m, const char **why);
+void probe_preempt(json_t *m, const char **why);
+void probe_reenter(json_t *m, const char **why);
 
 /* Runs a probe in a child with these settings ("NAME=VALUE", ended by NULL) and takes over what it
  * measured. *errors, if wanted, gets its stderr. */
@@ -98,6 +101,8 @@ const json_t *get(const json_t *m, const char *path);
 const char *get_text(const json_t *m, const char *path);
 int64_t get_number(const json_t *m, const char *path);
 const json_t *get_rows(const json_t *m, const char *path);
+/* An array of names as "a > b > c"; "": none. */
+const char *get_chain(const json_t *m, const char *path);
 /* The row in which key has this text; NULL: none. */
 const json_t *find_row(const json_t *rows, const char *key, const char *text);
 
@@ -132,5 +137,11 @@ bool capture_run(struct capture *c, char *const argv[], const char *const env[],
 void capture_free(struct capture *c);
 /* "status 2", "signal 6 (Aborted)", "no end after 20 s" */
 const char *capture_end(const struct capture *c);
+
+/* The program of an example: built beside the tool, or compiled now, into the scratch directory, which
+ * is the caller's to remove in any case. NULL with *why. */
+const char *tour_example(const struct tour *t, const char *name, const char **why);
+/* The same, with small stacks: always compiled now. */
+const char *tour_small_example(const struct tour *t, const char *name, const char **why);
 
 #endif

@@ -75,6 +75,16 @@ uint64_t code_operand(const struct code *c, const cs_insn *i)
     return 0;
 }
 
+bool code_reads_guard(const cs_insn *i)
+{
+    const cs_x86 *x = &i->detail->x86;
+    for (int k = 0; k < x->op_count; k++)
+        if (x->operands[k].type == X86_OP_MEM && x->operands[k].mem.segment == X86_REG_FS &&
+            x->operands[k].mem.base == X86_REG_INVALID && x->operands[k].mem.disp == 0x70)
+            return true;
+    return false;
+}
+
 /* arch_switch pushes, exchanges the stack pointer, pops, returns: the pops behind the load of rsp name
  * the words, the last of which ret pops. */
 struct pops {

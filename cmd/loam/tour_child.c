@@ -15,10 +15,12 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "root.h"
+#include "scratch.h"
 #include "tool.h"
 #include "tour.h"
 
-enum { GRACE_MS = 2000, PIECE = 64 << 10 };
+enum { GRACE_MS = 2000, PIECE = 64 << 10, BUILD_TIMEOUT_MS = 45000 };
 
 static int64_t now_ms(void)
 {
@@ -141,4 +143,52 @@ const char *capture_end(const struct capture *c)
         return keep_format("signal %d (%s)", WTERMSIG(c->wait_status),
                            strsignal(WTERMSIG(c->wait_status)));
     return keep_format("status %d", WEXITSTATUS(c->wait_status));
+}
+
+/* ---- Examples ---------------------------------------------------------------------------------- */
+
+/* By `loam build`, from the source tree or from where it was installed. */
+static const char *build_example(const struct tour *t, const char *name, bool small,
+                                 const char **why)
+{
+    struct root r;
+    *why = keep_format("there is no %s", name);
+    if (!root_find(&r))
+        return NULL;
+    const char *source = keep_format("%s/examples/%s.c", r.root, name);
+    if (access(source, R_OK) != 0)
+        source = keep_format("%s/share/loam/examples/%s.c", r.root, name);
+    const char *scratch = access(source, R_OK) == 0 ? scratch_make() : NULL;
+    if (scratch == NULL)
+        return NULL;
+    char *built = keep_format("%s/%s", scratch, name);
+    char *argv[9] = {(char *)t->tool, (char *)"build"};
+    size_t n = 2;
+    if (small) { /* other compilers cannot */
+        argv[n++] = (char *)"--stack=small";
+        argv[n++] = (char *)"--cc=gcc";
+    }
+    argv[n++] = (char *)"-o";
+    argv[n++] = built;
+    argv[n] = (char *)source;
+    struct capture c;
+    if (!capture_run(&c, argv, NULL, BUILD_TIMEOUT_MS, NULL, NULL, why))
+        return NULL;
+    bool there = access(built, X_OK) == 0;
+    if (!there)
+        *why = keep_format("%s cannot be compiled: %s", name, c.err);
+    capture_free(&c);
+    return there ? built : NULL;
+}
+
+const char *tour_example(const struct tour *t, const char *name, const char **why)
+{
+    const char *dir = keep_bytes(t->tool, (size_t)(base_name(t->tool) - t->tool));
+    const char *built = keep_format("%sexamples/%s", dir, name);
+    return access(built, X_OK) == 0 ? built : build_example(t, name, false, why);
+}
+
+const char *tour_small_example(const struct tour *t, const char *name, const char **why)
+{
+    return build_example(t, name, true, why);
 }

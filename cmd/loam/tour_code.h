@@ -46,6 +46,8 @@ enum code_write code_writes(const struct code *c, const cs_insn *i, struct code_
 uint64_t code_target(const struct code *c, const cs_insn *i, bool *is_call);
 /* The address that an operand of the instruction names; 0: none. */
 uint64_t code_operand(const struct code *c, const cs_insn *i);
+/* Does it read the word of the thread that says where its stack ends (arch/segment.h)? */
+bool code_reads_guard(const cs_insn *i);
 /* What the switch loads from the stack that it goes to: the names of the registers, in the order of
  * the words from the saved stack pointer on, the last one being where it goes on; and the
  * instructions that do it. Returns how many words; 0: not understood. */

@@ -116,6 +116,16 @@ const json_t *get_rows(const json_t *m, const char *path)
     return none;
 }
 
+const char *get_chain(const json_t *m, const char *path)
+{
+    const char *chain = "";
+    size_t i;
+    json_t *name;
+    json_array_foreach(get_rows(m, path), i, name)
+        chain = keep_format("%s%s%s", chain, i > 0 ? " > " : "", json_string_value(name));
+    return chain;
+}
+
 const json_t *find_row(const json_t *rows, const char *key, const char *text)
 {
     size_t i;

@@ -479,9 +479,7 @@ static void check_idle(struct judge *j, const json_t *m)
                    get_number(m, "facts.idle.runs") == 0,
                "its threads sleep in the kernel until there is one",
                "%zu of %zu threads, %zu in futex", asleep, json_array_size(threads), in_futex);
-    const char *chain = "";
-    json_array_foreach(path, i, row)
-        chain = keep_format("%s%s%s", chain, i > 0 ? " > " : "", json_string_value(row));
+    const char *chain = get_chain(m, "facts.path");
     judge_claim(j,
                 find_row(called, "function", "execute") != NULL &&
                     find_row(called, "function", "findRunnable") != NULL &&

@@ -305,14 +305,9 @@ static void check_memory(struct judge *j, const json_t *m)
 
 static void check_wake(struct judge *j, const json_t *m)
 {
-    const json_t *path = get(m, "facts.path");
-    const char *chain = "";
-    size_t i;
-    json_t *name;
-    json_array_foreach(path, i, name)
-        chain = keep_format("%s%s%s", chain, i > 0 ? " > " : "", json_string_value(name));
-    judge_claim(j, json_array_size(path) >= 2, true, "it is woken through goready", "%s",
-                chain[0] != '\0' ? chain : "no call leads there");
+    const char *chain = get_chain(m, "facts.path");
+    judge_claim(j, json_array_size(get(m, "facts.path")) >= 2, true, "it is woken through goready",
+                "%s", chain[0] != '\0' ? chain : "no call leads there");
     const json_t *code = get_rows(m, "machine.goready");
     judge_must(j, find_row(code, "key", "*") != NULL, "goready makes it runnable", "%s",
                get_text(find_row(code, "key", "*"), "instruction"));

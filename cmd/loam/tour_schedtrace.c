@@ -8,7 +8,6 @@
 #include <loam.h>
 
 #include <errno.h>
-#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -16,7 +15,6 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "root.h"
 #include "scratch.h"
 #include "tool.h"
 #include "tour.h"
@@ -78,42 +76,6 @@ static json_t *lines_of(const char *text, const char *const words[], size_t n)
 }
 
 /* ---- The program that is watched -------------------------------------------------------------------------------- */
-
-static bool is_program(const char *path)
-{
-    return access(path, X_OK) == 0;
-}
-
-/* Where treehash is: given, built beside the tool, or to be compiled from the examples' source. */
-static const char *find_program(const struct tour *t, const char **why)
-{
-    if (t->program != NULL)
-        return t->program;
-    struct root r;
-    const char *dir = keep_bytes(t->tool, (size_t)(base_name(t->tool) - t->tool));
-    const char *built = keep_format("%sexamples/treehash", dir);
-    if (is_program(built))
-        return built;
-    *why = "there is no treehash: name it by --watch-program";
-    if (!root_find(&r))
-        return NULL;
-    const char *source = keep_format("%s/examples/treehash.c", r.root);
-    if (access(source, R_OK) != 0)
-        source = keep_format("%s/share/loam/examples/treehash.c", r.root);
-    const char *scratch = access(source, R_OK) == 0 ? scratch_make() : NULL;
-    if (scratch == NULL)
-        return NULL;
-    built = keep_format("%s/treehash", scratch);
-    char *argv[] = {(char *)t->tool, (char *)"build", (char *)"-o",
-                    (char *)built,   (char *)source,  NULL};
-    struct capture c;
-    if (!capture_run(&c, argv, NULL, RUN_TIMEOUT_MS, NULL, NULL, why))
-        return NULL;
-    if (!is_program(built))
-        *why = keep_format("treehash cannot be compiled: %s", c.err);
-    capture_free(&c);
-    return is_program(built) ? built : NULL;
-}
 
 struct watched {
     const char *why; /* there is no memory */
@@ -336,7 +298,9 @@ static bool watch(const struct tour *t, json_t *m, const char **why)
                            there ? "" : strerror(errno));
         return false;
     }
-    const char *program = find_program(t, why);
+    const char *program = t->program != NULL ? t->program : tour_example(t, "treehash", why);
+    if (program == NULL)
+        *why = keep_format("%s: name it by --watch-program", *why);
     bool fine = program != NULL;
     size_t intervals = 0;
     for (int i = 0; i < RUNS_MAX && fine && (w.memory == NULL || intervals < INTERVALS_WANTED);

@@ -3,10 +3,12 @@
 #include "tour.h"
 
 const struct step *const tour_steps[] = {
-    &step_automaton, &step_park, &step_schedtrace, &step_newproc, NULL,
+    &step_automaton, &step_park, &step_schedtrace, &step_preempt, &step_newproc, &step_growth, NULL,
 };
 
 const struct probe tour_probes[] = {
-    {"automaton", probe_automaton}, {"illegal", probe_illegal}, {"park", probe_park},
-    {"detail", probe_detail},       {"newproc", probe_newproc}, {NULL, NULL},
+    {"automaton", probe_automaton}, {"illegal", probe_illegal},
+    {"park", probe_park},           {"detail", probe_detail},
+    {"preempt", probe_preempt},     {"newproc", probe_newproc},
+    {"reenter", probe_reenter},     {NULL, NULL},
 };

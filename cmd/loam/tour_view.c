@@ -44,8 +44,13 @@ static void read_states(const struct view *v, const char *type, const char *name
 
 bool view_open(struct view *v, const char **why)
 {
+    return view_open_process(v, getpid(), why);
+}
+
+bool view_open_process(struct view *v, int pid, const char **why)
+{
     *v = (struct view){0};
-    v->img = image_open(getpid(), why);
+    v->img = image_open(pid, why);
     if (v->img == NULL)
         return false;
     v->code = code_open(v->img, why);

@@ -1,5 +1,5 @@
-/* The runtime inside a probe's own process, looked at from outside: its variables and structs found
- * by name in the ELF file and the debug information, read as memory. */
+/* The runtime of a process, mostly a probe's own, looked at from outside: its variables and structs
+ * found by name in the ELF file and the debug information, read as memory. */
 #ifndef TOUR_VIEW_H
 #define TOUR_VIEW_H
 
@@ -20,12 +20,14 @@ struct view {
 
 /* Of this process. False with *why: what is not there. */
 bool view_open(struct view *v, const char **why);
+/* Of another one. What is looked at must not change meanwhile. */
+bool view_open_process(struct view *v, int pid, const char **why);
 void view_close(struct view *v);
 
 /* The struct g of a goroutine, by its number; 0: none (yet). */
 uint64_t view_g(const struct view *v, uint64_t goid);
 const char *view_g_state(const struct view *v, uint64_t g);
-/* Why it waits, in Go's words. */
+/* Why it waits, in Go's words; of this process only. */
 const char *view_waitreason(const struct view *v, uint64_t g);
 /* The address of processor i. */
 uint64_t view_p(const struct view *v, int i);

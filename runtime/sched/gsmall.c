@@ -85,7 +85,8 @@ struct make {
 static void make_segment(void *p)
 {
     struct make *m = p;
-    m->seg = segment_new(getm(), m->size);
+    int source;
+    m->seg = segment_new(getm(), m->size, &source);
 }
 
 static void free_first(void *p)

@@ -18,6 +18,7 @@
  * No lock but sched.lock, for big segments. */
 #include "sched/morestack.h"
 
+#include "base/debugvar.h"
 #include "base/needs.h"
 #include "base/print.h"
 #include "os/os.h"
@@ -66,10 +67,11 @@ static size_t round_up_power(size_t n)
     return size;
 }
 
-struct segment *segment_new(struct m *mp, size_t size)
+struct segment *segment_new(struct m *mp, size_t size, int *source)
 {
     struct stack s;
-    if (stackalloc(cache_of(mp), size, &s) < 0)
+    *source = stackalloc(cache_of(mp), size, &s);
+    if (*source < 0)
         return NULL;
     struct segment *seg = (struct segment *)s.lo;
     *seg = (struct segment){.guard = s.lo + ARCH_SEGMENT_GUARD,
@@ -156,6 +158,18 @@ static struct g *growing(struct segment **seg)
     return gp;
 }
 
+/* LOAMDEBUG=stacktrace=1: what a goroutine got. need: the bytes that were asked for; total: all that it
+ * has in use now. */
+static void trace_growth(const char *how, const struct g *gp, size_t need, size_t size,
+                         enum stack_source source, size_t total)
+{
+    static const char *const sources[] = {
+        [STACK_FROM_CACHE] = "cache", [STACK_FROM_POOL] = "pool", [STACK_FROM_SYSTEM] = "system"};
+    if (unlikely(debug.stacktrace > 0))
+        print_fd(2, "STACK %s g=%lu need=%zu size=%zu source=%s total=%zu\n", how,
+                 (unsigned long)gp->goid, need, size, sources[source], total);
+}
+
 /* The next segment is to hold a frame of so many bytes, with its arguments. */
 void morestack_grow(size_t frame, size_t arguments)
 {
@@ -174,11 +188,13 @@ void morestack_grow(size_t frame, size_t arguments)
         size = round_up_power(want);
     while (size > limit - used && size / 2 >= want)
         size /= 2;
-    struct segment *next = segment_new(mp, size);
+    int source;
+    struct segment *next = segment_new(mp, size, &source);
     if (next == NULL)
         no_memory(size);
     next->prev = seg;
     next->used += used - gp->alloca_bytes;
+    trace_growth("grow", gp, frame + arguments, size, (enum stack_source)source, used + size);
     if (unlikely(sched.stack_torture)) /* so that the next call grows it again */
         next->hi = align_down((uintptr_t)next + want - LARGE_TOP, 16);
     seg->next = next;
@@ -195,13 +211,15 @@ void *morestack_alloca(size_t size, uintptr_t sp)
         overflow(seg);
     struct stack s;
     size_t bytes = round_up_power(size + BLOCK_HEADER + LARGE_TOP);
-    if (stackalloc(cache_of(mp), bytes, &s) < 0)
+    int source = stackalloc(cache_of(mp), bytes, &s);
+    if (source < 0)
         no_memory(bytes);
     struct segment_block *b = (struct segment_block *)s.lo;
     *b = (struct segment_block){
         .next = seg->blocks, .sp = sp, .size = bytes, .size_class = s.size_class};
     seg->blocks = b;
     gp->alloca_bytes += bytes;
+    trace_growth("alloca", gp, size, bytes, (enum stack_source)source, used + bytes);
     return (char *)b + BLOCK_HEADER;
 }
 

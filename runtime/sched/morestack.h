@@ -13,8 +13,9 @@ void morestack_free_blocks(struct segment *seg);
 void morestack_big_get(void);
 void morestack_big_put(struct segment *big);
 
-/* A segment of a power of two of bytes; NULL with a noted text. On the system stack. */
-struct segment *segment_new(struct m *mp, size_t size);
+/* A segment of a power of two of bytes; NULL with a noted text. On the system stack. *source: the enum
+ * stack_source that it came from. */
+struct segment *segment_new(struct m *mp, size_t size, int *source);
 /* Back to the allocator, with its memory of alloca; a hook of a switch may. gp: whose it is, NULL if that
  * has ended. */
 void segment_free(struct m *mp, struct g *gp, struct segment *seg);

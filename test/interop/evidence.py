@@ -345,6 +345,53 @@ def parse_evtrace(text):
     return trace
 
 
+# ---- stacktrace --------------------------------------------------------------------------------------
+
+GROWN = re.compile(rf"STACK (grow|alloca) g={NUM} need={NUM} size={NUM} source=(cache|pool|system) "
+                   rf"total={NUM}")
+TAKEN = re.compile(rf"STACK alloc size={NUM} path=stackalloc(,stackcacherefill)?,(pool|large)(,system)? "
+                   rf"batch={NUM}")
+GIVEN = re.compile(rf"STACK free size={NUM} path=stackfree(,stackcacherelease)?,(pool|large) batch={NUM}")
+LARGE = 64 << 10  # from here on a stack is not cached
+Growth = namedtuple("Growth", "how g need size source total taken")
+Taken = namedtuple("Taken", "size refill place system batch")
+
+
+def parse_stacktrace(lines, foreign=r"(?!)"):
+    """(growths, what was taken, what was given) of a run with one processor, where the line of what was
+    taken for a growth stands before it."""
+    grown, taken, given, last = [], [], [], None
+    for line in lines:
+        if re.fullmatch(foreign, line):
+            continue
+        match = GROWN.fullmatch(line) or TAKEN.fullmatch(line) or GIVEN.fullmatch(line)
+        need(match, "no STACK line of the form", line)
+        size = int(match[4] if match.re is GROWN else match[1])
+        need(2048 <= size <= 1 << 30 and size & size - 1 == 0, "the size", line)
+        if match.re is GROWN:
+            how, goid, room, _, source, total = (value(v) for v in match.groups())
+            need(goid > 0 and room < size and total >= size, "the figures", line)
+            need(size < LARGE or source != "cache", "a large one is never in a cache", line)
+            mine = None if source == "cache" else last
+            if source != "cache":
+                need(mine and mine.size == size, "nothing was taken for it", line)
+                need(mine.system == (source == "system"), "another source", line, mine)
+            grown.append(Growth(how, goid, room, size, source, total, mine))
+            last = None
+            continue
+        large, batch = match[3] == "large", int(match[5 if match.re is TAKEN else 4])
+        need(large == (size >= LARGE), "pool or large", line)
+        need(match[2] is None or not large, "a large one is never in a cache", line)
+        need(batch >= 1 and (batch == 1 or match[2]), "a batch is the cache's", line)
+        if match.re is TAKEN:
+            last = Taken(size, match[2] is not None, match[3], match[4] is not None, batch)
+            taken.append(last)
+        else:
+            given.append(size)
+            last = None
+    return grown, taken, given
+
+
 # ---- Tracebacks and dumps ------------------------------------------------------------------------------
 
 HEADER = re.compile(r'goroutine (\d+)(?: "([^"\n]+)")? \[([^],\n]+)(?:, (\d+) minutes)?'

@@ -14,7 +14,7 @@ import tempfile
 
 TOOL = os.environ["LOAM_TOOL"]
 STEPS = {"1-automaton": "HOLDS", "1-park": "HOLDS", "1-schedtrace": "DIFFERS",
-         "3.1-newproc": "DIFFERS"}
+         "2.4-preempt": "DIFFERS", "3.1-newproc": "DIFFERS", "4.4-growth": "DIFFERS"}
 ROOT = "/usr/include"
 
 failures = []
@@ -56,7 +56,7 @@ def measured():
             check("%s: %s" % (name, part), s[part] and all(s[part].values()), s[part])
     summary = whole["summary"]
     check("summary", (summary["steps"], summary["held"], summary["differ"], summary["failed"]) ==
-          (4, 2, 2, 0) and summary["watch_root"] == ROOT, summary)
+          (6, 2, 4, 0) and summary["watch_root"] == ROOT, summary)
     check("rates", summary["files_per_second"] > 0 and summary["mb_per_second"] > 0, summary)
     check("seconds", summary["seconds"] < 60, summary)
     return whole, steps
@@ -111,7 +111,7 @@ def page():
                   block and re.search(r"^  %s +\S" % label, block[0], re.M))
     last = done.stdout.splitlines()[-1]
     check("page: summary", re.fullmatch(
-        r"4 steps: 2 held, 2 differ from the document as explained, 0 failed; treehash on %s: "
+        r"6 steps: 2 held, 4 differ from the document as explained, 0 failed; treehash on %s: "
         r"\d+ files/s, \d+\.\d MB/s; \d+\.\d s" % ROOT, last), last)
 
 
@@ -176,6 +176,9 @@ def not_measured(scratch):
     failed("too small a directory", ["--watch-root", os.path.join(scratch, "empty")],
            r"treehash on .*/empty \(0 files\) ends too soon|the program did its work meanwhile",
            page="^FAILED +1-schedtrace ")
+    # Small stacks need gcc.
+    done = tour("--json", "4.4-growth", PATH=scratch)
+    check("no compiler", done.returncode == 1 and "growth cannot be compiled" in done.stdout, done)
     # A tool without its debug information cannot see itself, and says so.
     if shutil.which("strip"):
         stripped = os.path.join(scratch, "stripped")
@@ -392,6 +395,81 @@ def newproc(doctor):
     change("leads nowhere", setter("facts/path", []), "schedule asks findRunnable")
 
 
+def preempt(doctor):
+    def change(what, edit, expected):
+        doctor.change("2.4-preempt", what, edit, expected)
+
+    change("no signal", setter("facts/preemptions", 0), "sysmon sees to it")
+    change("ran later", setter("facts/beside", False), "sysmon sees to it")
+    change("never stopped", setter("states/the loop", lambda t: [t[0], t[1], t[-1]]),
+           "the loop stops, and starts again")
+    change("stopped without a signal", setter("states/the loop with asyncpreemptoff=1", lambda t: [
+        *t[:2], {**t[2], "to": "runnable"}, t[1], t[2]]), "with asyncpreemptoff=1 it runs")
+    change("a signal in spite of it", setter("facts/off/preemptions", 1), "and the other waits")
+    change("ran beside it in spite of it", setter("facts/off/beside", True), "and the other waits")
+    change("held as running", setter("facts/held/state", "running"), "its thread sleeps with it")
+    change("held by nobody", setter("facts/held now", 0), "its thread sleeps with it")
+    change("held with another", setter("facts/held/its own", False), "its thread sleeps with it")
+    change("kept its processor", setter("facts/held/another thread", False), "its processor has gone")
+    change("found elsewhere", setter("facts/held/pc", "memcpy+0x10"), "the signal found it")
+    change("found in another file", setter("facts/held/source", "park.c:12"), "the signal found it")
+    change("no code", setter("machine/where SIGURG found the loop", []), "the signal found it")
+    change("nobody sends", setter("facts/sends", []), "sysmon sends SIGURG")
+    change("does not leave", setter("facts/leaves", []), "sysmon sends SIGURG")
+    change("another handler", setter("facts/handler", "on_sigprof"), "SIGURG is taken")
+    change("taken in spite of it", setter("facts/off/handler", "on_sigurg"), "SIGURG is taken")
+    change("never blocked", setter("facts/off/waits", 3), "a goroutine that blocks")
+    change("blocks by sysmon", setter("facts/blocks", ["gopark", "sysmon", "arch_switch"]),
+           "a goroutine that blocks")
+
+
+def growth(doctor):
+    def change(what, edit, expected):
+        doctor.change("4.4-growth", what, edit, expected)
+
+    def each(key, value, which=lambda r: True):
+        return setter("states/each growth of a stack", lambda rows: [
+            {**r, key: value(r)} if which(r) else r for r in rows])
+
+    def source(name):
+        return lambda r: r["source"] == name
+
+    change("no way to stackalloc", setter("facts/grows", []), "a stack that is too small")
+    change("no refill", each("through", lambda r: "stackalloc,pool,system", source("system")),
+           "an empty cache is filled")
+    change("past the cache for nothing", each("through", lambda r: "stackalloc,stackcacherefill,pool",
+                                              source("cache")), "an empty cache is filled")
+    change("the system unseen", each("through", lambda r: r["through"].replace(",system", ""),
+                                     source("system")), "an empty cache is filled")
+    for name in ("cache", "pool", "system"):
+        change("nothing from the " + name, setter("states/each growth of a stack", lambda rows, n=name: [
+            r for r in rows if r["source"] != n]), "cache, pool and system")
+    for name in ("facts/back from the pool", "facts/back from large ones"):
+        change(name, setter(name, ["stackpoolalloc", "stackalloc"]), "stackcacherefill calls")
+    for name in ("facts/to the pool", "facts/to large ones"):
+        change(name, setter(name, []), "it goes to the pool")
+    change("went on", setter("facts/reentry/status", 0), "a stackalloc inside")
+    change("died of something else", setter("facts/reentry/says", "fatal error: x"),
+           "a stackalloc inside")
+    change("no mark", setter("machine/the allocator marks its thread", []), "the allocator marks")
+    change("a piece of another size", setter("states/each growth of a stack/2/piece", 4096),
+           "each piece is twice")
+    change("another total", setter("states/each growth of a stack/3/total", lambda n: n + 1),
+           "each piece is twice")
+    pieces = "memory/the pieces of a deep stack, the first one first"
+    change("a piece too few", setter(pieces, lambda p: p[:-1]), "the pieces in memory")
+    change("a piece of another", setter(pieces + "/2/came from", "0x10"), "the pieces in memory")
+    change("another sum", setter(pieces + "/3/bytes up to it", 1), "the pieces in memory")
+    change("runs elsewhere", setter(pieces + "/6/holds", ""), "it runs on the last")
+    change("a refill more", setter("states/figures of each size/1/refills", lambda n: n + 1),
+           "the counters of each size")
+    change("more stacks than memory", setter("states/figures of each size/0/cached", 999),
+           "the counters of each size")
+    change("no look", setter("machine/descend looks whether there is room", []), "its code asks")
+    change("another call", setter("machine/and asks for a piece if not", lambda c: [
+        {**r, "instruction": "call 0x1 <malloc>"} for r in c]), "its code asks")
+
+
 # ---- What the tour says of Go ---------------------------------------------------------------------
 
 GO = """package main
@@ -424,7 +502,7 @@ def go_facts(scratch):
                          capture_output=True, text=True).stderr
     check("Go's scheddetail", re.search(r"^  G\d+: status=4\(", err, re.M) and
           "gwaiting" not in err, err[:500])
-    code = subprocess.run(["go", "tool", "objdump", "-s", r"^runtime\.(schedule|newproc1)$", program],
+    code = subprocess.run(["go", "tool", "objdump", "-s", r"^runtime\.(schedule|newproc1|stackcacherefill|stackalloc)$", program],
                           capture_output=True, text=True, env=env).stdout
     functions = dict(re.findall(r"^TEXT (runtime\.\w+)\(SB\).*?\n(.*?)(?=^TEXT|\Z)", code,
                                 re.M | re.S))
@@ -432,6 +510,11 @@ def go_facts(scratch):
           "gosched" not in functions["runtime.schedule"], functions["runtime.schedule"][:300])
     check("Go's newproc1", "runtime.casgstatus" in functions["runtime.newproc1"] and
           "runtime.goexit" in functions["runtime.newproc1"], functions["runtime.newproc1"][:300])
+    calls = set(re.findall(r"CALL (runtime\.\w+)", functions["runtime.stackcacherefill"]))
+    check("Go's stackcacherefill", "runtime.stackpoolalloc" in calls and
+          "runtime.stackalloc" not in calls and "runtime.throw" not in calls, calls)
+    check("Go's stackalloc", "runtime.stackcacherefill" in functions["runtime.stackalloc"] and
+          "runtime.throw" in functions["runtime.stackalloc"], functions["runtime.stackalloc"][:300])
 
 
 def main():
@@ -444,7 +527,7 @@ def main():
         page()
         doctor = Doctor(whole, scratch)
         doctor.unchanged()
-        for changes in (automaton, park, schedtrace, newproc):
+        for changes in (automaton, park, schedtrace, preempt, newproc, growth):
             changes(doctor)
         doctor.all_noticed()
         doctor.judge(whole)
