@@ -18,6 +18,9 @@ struct gqueue {
     struct g *head, *tail;
 };
 
+/* The lists of dead goroutines: by the class of their slots, and those whose stacks grow. */
+enum { GFREE_SMALL = STACK_CLASSES, GFREE_LISTS };
+
 /* Dead goroutines with stacks of one class. */
 struct gfreelist {
     struct g *head; /* a look without the lock is relaxed */
@@ -34,20 +37,19 @@ struct schedt {
     struct mutex lock;
 
     /* ---- sched.lock ---- */
-    struct p *pidle;                       /* idle Ps */
-    struct m *midle;                       /* idle Ms */
-    int nmidle;                            /* how many */
-    int nmidlelocked;                      /* Ms that wait for their wired goroutine */
-    int mcount;                            /* Ms alive */
-    int mnext;                             /* number of the next M */
-    int maxmcount;                         /* limit on Ms */
-    struct gqueue runq;                    /* the global queue */
-    struct gfreelist gfree[STACK_CLASSES]; /* dead Gs, by the class of their stacks */
-    struct g *embryos;                     /* unused embryos; a look without the lock is relaxed */
-    struct g *gsmall;                      /* dead Gs whose stacks grow; a look is relaxed */
-    struct segment *bigs;                  /* big segments that no thread has */
-    int32_t stopwait;                      /* Ps that still have to stop */
-    bool needspinning;                     /* work was seen, but no P for it: proc.c's head */
+    struct p *pidle;                     /* idle Ps */
+    struct m *midle;                     /* idle Ms */
+    int nmidle;                          /* how many */
+    int nmidlelocked;                    /* Ms that wait for their wired goroutine */
+    int mcount;                          /* Ms alive */
+    int mnext;                           /* number of the next M */
+    int maxmcount;                       /* limit on Ms */
+    struct gqueue runq;                  /* the global queue */
+    struct gfreelist gfree[GFREE_LISTS]; /* dead Gs, by the class of their stacks */
+    struct g *embryos;                   /* unused embryos; a look without the lock is relaxed */
+    struct segment *bigs;                /* big segments that no thread has */
+    int32_t stopwait;                    /* Ps that still have to stop */
+    bool needspinning;                   /* work was seen, but no P for it: proc.c's head */
     struct m *mdead; /* Ms whose threads ended or are ending: joined when taken again, or at stop */
 
     /* ---- atomic ---- */
@@ -277,9 +279,9 @@ void sysmon_wake(void);
 
 /* ---- scavenge.c ---- */
 struct scavenger {
-    int64_t last;                   /* when the last round began */
-    uint32_t excess[STACK_CLASSES]; /* dead Gs that are of no use */
-    bool slots;                     /* some slots' memory is to go back */
+    int64_t last;                 /* when the last round began */
+    uint32_t excess[GFREE_LISTS]; /* dead Gs that are of no use */
+    bool slots;                   /* some slots' memory is to go back */
 };
 /* Takes from a P what it kept and did not use since the last time: by its owner, or, while it is idle, by
  * sysmon. */
