@@ -7,7 +7,8 @@
  * and so do those with another stack size than the configured one.
  *
  * Dead ones that nobody needed for a round of sysmon's (scavenge.c) end for good: gs_bury takes them off
- * allg and gives their slots back, whose memory, struct g with it, then becomes zero. Nobody may hold on
+ * allg and gives their slots back, whose memory, struct g with it, then becomes zero; those whose stacks
+ * grow wait in the same lists and end the same way, see gsmall.c. Nobody may hold on
  * to a G that is dead, but may look at one that he found while it lived: the addresses stay.
  *
  * allg lists every G, dead ones too. Readers need no lock to find it whole, at its end and in its middle;
@@ -34,15 +35,15 @@ static struct mutex walk_lock;      /* unranked: whoever dies with locks held wa
 
 /* ---- Lists of dead ones: sched.lock ------------------------------------------------------------- */
 
-static void list_put(struct g *gp)
+void gfree_put_locked(uint32_t class, struct g *gp)
 {
-    struct gfreelist *l = &sched.gfree[gp->stack.size_class];
+    struct gfreelist *l = &sched.gfree[class];
     gp->schedlink = l->head;
     store_relaxed(&l->head, gp);
     l->n++;
 }
 
-static struct g *list_get(uint32_t class)
+struct g *gfree_get_locked(uint32_t class)
 {
     struct gfreelist *l = &sched.gfree[class];
     struct g *gp = l->head;
@@ -61,8 +62,9 @@ struct g *gfget_slow(struct p *pp)
     if (load_relaxed(&sched.gfree[sched.stack_class].head) == NULL) /* mostly empty */
         return NULL;
     lock(&sched.lock);
-    struct g *gp = list_get(sched.stack_class), *more = NULL;
-    for (int i = 0; i < GFREE_LOCAL_MAX / 2 && (more = list_get(sched.stack_class)) != NULL; i++) {
+    struct g *gp = gfree_get_locked(sched.stack_class), *more = NULL;
+    for (int i = 0; i < GFREE_LOCAL_MAX / 2 && (more = gfree_get_locked(sched.stack_class)) != NULL;
+         i++) {
         more->schedlink = pp->gfree;
         pp->gfree = more;
         pp->gfree_n++;
@@ -76,7 +78,7 @@ struct g *gfget_unreserved(struct p *pp)
     if (pp != NULL && pp->embryos_pending < pp->gfree_n)
         return gfget(pp);
     lock(&sched.lock);
-    struct g *gp = list_get(sched.stack_class);
+    struct g *gp = gfree_get_locked(sched.stack_class);
     unlock(&sched.lock);
     return gp;
 }
@@ -84,7 +86,7 @@ struct g *gfget_unreserved(struct p *pp)
 struct g *gfget_odd(int size_class)
 {
     lock(&sched.lock);
-    struct g *gp = list_get((uint32_t)size_class);
+    struct g *gp = gfree_get_locked((uint32_t)size_class);
     unlock(&sched.lock);
     return gp;
 }
@@ -93,10 +95,10 @@ void gfput_slow(struct p *pp, struct g *gp)
 {
     lock(&sched.lock);
     if (gp->stack.size_class != sched.stack_class) {
-        list_put(gp);
+        gfree_put_locked(gp->stack.size_class, gp);
     } else {
         for (;; gp = pp->gfree, pp->gfree = gp->schedlink, pp->gfree_n--) {
-            list_put(gp);
+            gfree_put_locked(gp->stack.size_class, gp);
             if (pp->gfree_n <= GFREE_LOCAL_MAX / 2)
                 break;
         }
@@ -110,7 +112,7 @@ void gfree_retire_locked(struct p *pp, int n)
         struct g *gp = pp->gfree;
         pp->gfree = gp->schedlink;
         pp->gfree_n--;
-        list_put(gp);
+        gfree_put_locked(gp->stack.size_class, gp);
     }
     pp->gfree_low = pp->gfree_n;
 }
@@ -151,7 +153,7 @@ uint32_t gs_bury(uint32_t class, uint32_t n)
     struct g *dead = NULL;
     uint32_t got = 0;
     lock(&sched.lock);
-    for (struct g *gp; got < n && (gp = list_get(class)) != NULL; got++) {
+    for (struct g *gp; got < n && (gp = gfree_get_locked(class)) != NULL; got++) {
         gp->schedlink = dead;
         dead = gp;
     }
@@ -163,7 +165,10 @@ uint32_t gs_bury(uint32_t class, uint32_t n)
     for (struct g *gp = dead, *next; gp != NULL; gp = next) {
         next = gp->schedlink;
         sanitizer_g_free(gp);
-        slot_free(gp->stack);
+        if (class == GFREE_SMALL)
+            gsmall_bury(gp);
+        else
+            slot_free(gp->stack);
     }
     unlock(&walk_lock);
     return got;

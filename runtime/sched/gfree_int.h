@@ -10,6 +10,10 @@
 /* Makes a dead G with a stack of at least that size: 0 or -errno with a noted text. */
 int malg(size_t stack_size, struct g **out);
 
+/* The lists that all Ps share; sched.lock. The class is that of their stacks' slots, or GFREE_SMALL. */
+void gfree_put_locked(uint32_t class, struct g *gp);
+struct g *gfree_get_locked(uint32_t class);
+
 struct g *gfget_slow(struct p *pp);
 void gfput_slow(struct p *pp, struct g *gp);
 /* A dead G that no embryo relies on; NULL: none. pp may be NULL. */

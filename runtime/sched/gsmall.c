@@ -5,7 +5,15 @@
  * is on its P's list; what does not fit there goes to a global list without it. No embryos: such a
  * goroutine is as cheap as one.
  *
- * Lock: sched.lock for the global list, allg_lock (gfree.c) for memory. */
+ * Dead ones that nobody needed for a round of sysmon's end like those on slots (gfree.c). Their memory is
+ * in chunks of 64 KB, and those in regions of 4 MB, which stay mapped until the runtime stops: whoever
+ * found a G while it lived may look at it ever after. A chunk whose Gs have all ended so gives its memory back
+ * and reads as zero. One that is partly in use comes first when there is a new G, then one that gave its
+ * memory back, then one that was never used.
+ *
+ * Rejected: what a region has to know in its chunks' own memory, of which a page each would stay.
+ *
+ * Lock: sched.lock for the global list, memory_lock for chunks. */
 #include "sched/gfree_int.h"
 #include "sched/morestack.h"
 
@@ -15,50 +23,139 @@
 #include <errno.h>
 #include <string.h>
 
-enum { CHUNK = 64 << 10, G_SIZE = align_up(sizeof(struct g), (size_t)cacheline) };
-
-struct chunk {
-    struct chunk *next;
-    uint32_t used; /* bytes */
+enum {
+    CHUNK = 64 << 10,
+    REGION = 4 << 20,
+    REGION_CHUNKS = REGION / CHUNK - 1, /* the region itself lies where the first would be */
+    G_SIZE = align_up(sizeof(struct g), (size_t)cacheline),
+    CHUNK_GS = CHUNK / G_SIZE,
 };
-enum { CHUNK_HEADER = cacheline };
-static struct chunk *chunks; /* allg's lock */
-static struct mutex chunks_lock = MUTEX_INIT(allg);
 
-static struct g *g_memory(void)
+/* All fields: memory_lock. */
+struct chunk {
+    struct chunk *next, **from; /* on the list of those that have room; from: NULL: on none */
+    struct g *dead;             /* had its time, by schedlink */
+    uint32_t begun;             /* of how many Gs the memory was used since it was given back */
+    uint32_t in_use;
+};
+
+struct region {
+    struct region *next;
+    uint32_t begun; /* chunks */
+    struct chunk chunks[REGION_CHUNKS];
+};
+
+static struct mutex memory_lock = MUTEX_INIT(allg);
+static struct region *regions;       /* memory_lock; the first has chunks that were never used */
+static struct chunk *partly, *empty; /* memory_lock */
+
+static void link_chunk(struct chunk **list, struct chunk *c)
 {
-    struct g *gp = NULL;
-    lock(&chunks_lock);
-    struct chunk *c = chunks;
-    if (c == NULL || c->used + G_SIZE > CHUNK) {
-        c = os_mem_map(CHUNK, "loam goroutines");
-        if (c != NULL) {
-            *c = (struct chunk){.next = chunks, .used = CHUNK_HEADER};
-            chunks = c;
-        }
+    c->next = *list;
+    c->from = list;
+    if (c->next != NULL)
+        c->next->from = &c->next;
+    *list = c;
+}
+
+static void unlink_chunk(struct chunk *c)
+{
+    *c->from = c->next;
+    if (c->next != NULL)
+        c->next->from = c->from;
+    c->from = NULL;
+}
+
+static struct chunk *new_chunk(void)
+{
+    struct region *r = regions;
+    if (r == NULL || r->begun == REGION_CHUNKS) {
+        r = os_mem_map_small_pages(REGION, REGION, "loam goroutines");
+        if (r == NULL)
+            return NULL;
+        r->next = regions;
+        regions = r;
     }
-    if (c != NULL) {
-        gp = (struct g *)((char *)c + c->used);
-        c->used += G_SIZE;
+    return &r->chunks[r->begun++];
+}
+
+static struct region *region_of(const void *p)
+{
+    return (struct region *)align_down((uintptr_t)p, (uintptr_t)REGION);
+}
+
+static char *memory_of(struct chunk *c)
+{
+    struct region *r = region_of(c);
+    return (char *)r + (size_t)(c - r->chunks + 1) * CHUNK;
+}
+
+static struct chunk *chunk_of(const struct g *gp)
+{
+    struct region *r = region_of(gp);
+    return &r->chunks[((uintptr_t)gp - (uintptr_t)r) / CHUNK - 1];
+}
+
+/* A dead G, listed by allg; NULL: no memory. On the system stack. */
+static struct g *new_g(void)
+{
+    lock(&memory_lock);
+    struct chunk *c = partly != NULL ? partly : empty;
+    if (c != NULL)
+        unlink_chunk(c);
+    else if ((c = new_chunk()) == NULL) {
+        unlock(&memory_lock);
+        return NULL;
     }
-    unlock(&chunks_lock);
+    struct g *gp = c->dead;
+    if (gp != NULL)
+        c->dead = gp->schedlink;
+    else
+        gp = (struct g *)(memory_of(c) + (size_t)c->begun++ * G_SIZE);
+    if (++c->in_use < CHUNK_GS)
+        link_chunk(&partly, c);
+    unlock(&memory_lock);
+    zero_bytes(gp, sizeof *gp); /* memory that is locked is not zero when it was given back */
+    casgstatus(gp, G_idle, G_dead);
+    allg_add(gp);
     return gp;
 }
+
+void gsmall_bury(struct g *gp)
+{
+    lock(&memory_lock);
+    struct chunk *c = chunk_of(gp);
+    gp->schedlink = c->dead;
+    c->dead = gp;
+    c->in_use--;
+    if (c->from == NULL)
+        link_chunk(&partly, c);
+    if (c->in_use == 0) {
+        unlink_chunk(c);
+        os_mem_give_back(memory_of(c), CHUNK);
+        c->dead = NULL;
+        c->begun = 0;
+        link_chunk(&empty, c);
+    }
+    unlock(&memory_lock);
+}
+
+/* ---- Dead ones that wait --------------------------------------------------------------------------- */
 
 static struct g *take_dead(struct p *pp)
 {
     struct g *gp = NULL;
     if (pp != NULL && (gp = pp->gsmall) != NULL) {
         pp->gsmall = gp->schedlink;
-        pp->gsmall_n--;
+        if (--pp->gsmall_n < pp->gsmall_low)
+            pp->gsmall_low = pp->gsmall_n;
         return gp;
     }
-    if (load_relaxed(&sched.gsmall) == NULL) /* a look without the lock: mostly empty */
+    /* a look without the lock: mostly empty */
+    if (load_relaxed(&sched.gfree[GFREE_SMALL].head) == NULL)
         return NULL;
     lock(&sched.lock);
-    gp = sched.gsmall;
-    if (gp != NULL)
-        store_relaxed(&sched.gsmall, gp->schedlink);
+    gp = gfree_get_locked(GFREE_SMALL);
     unlock(&sched.lock);
     return gp;
 }
@@ -72,10 +169,25 @@ static void put_dead(struct p *pp, struct g *gp)
         return;
     }
     lock(&sched.lock);
-    gp->schedlink = sched.gsmall;
-    store_relaxed(&sched.gsmall, gp);
+    gfree_put_locked(GFREE_SMALL, gp);
     unlock(&sched.lock);
 }
+
+void gsmall_retire_locked(struct p *pp, int n)
+{
+    for (; n > 0 && pp->gsmall_n > 0; n--) {
+        struct g *gp = pp->gsmall;
+        pp->gsmall = gp->schedlink;
+        pp->gsmall_n--;
+        stackfree(&pp->stackcache, gp->stack);
+        count_owner(&pp->segments_freed, 1);
+        gp->seg = NULL;
+        gfree_put_locked(GFREE_SMALL, gp);
+    }
+    pp->gsmall_low = pp->gsmall_n;
+}
+
+/* ---- Births and deaths ----------------------------------------------------------------------------- */
 
 struct make {
     size_t size;
@@ -87,6 +199,11 @@ static void make_segment(void *p)
     struct make *m = p;
     int source;
     m->seg = segment_new(getm(), m->size, &source);
+}
+
+static void make_g(void *p)
+{
+    *(struct g **)p = new_g();
 }
 
 static void free_first(void *p)
@@ -122,17 +239,12 @@ static int give_segment(struct g *gp, size_t room)
 int gsmall_get(struct p *pp, size_t room, struct g **out)
 {
     struct g *gp = take_dead(pp);
-    bool fresh = gp == NULL;
-    if (fresh) {
-        gp = g_memory();
+    if (gp == NULL) {
+        systemstack(make_g, &gp);
         if (gp == NULL)
             return error_note(-ENOMEM, "no memory for another goroutine");
     }
     int err = give_segment(gp, room);
-    if (fresh) {
-        casgstatus(gp, G_idle, G_dead);
-        allg_add(gp);
-    }
     if (err != 0) {
         put_dead(NULL, gp);
         return err;
@@ -180,9 +292,10 @@ void gsmall_put(struct m *mp, struct g *gp)
 
 void gsmall_fini(void)
 {
-    for (struct chunk *c = chunks, *next; c != NULL; c = next) {
-        next = c->next;
-        os_mem_unmap(c, CHUNK);
+    for (struct region *r = regions, *next; r != NULL; r = next) {
+        next = r->next;
+        os_mem_unmap(r, REGION);
     }
-    chunks = NULL;
+    regions = NULL;
+    partly = empty = NULL;
 }

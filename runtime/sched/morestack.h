@@ -41,6 +41,11 @@ static always_inline bool grows(uintptr_t fn)
 int gsmall_get(struct p *pp, size_t room, struct g **out);
 /* In a hook of the switch away from it. */
 void gsmall_put(struct m *mp, struct g *gp);
+/* n of those that a P kept go where others find them, without their stacks: its owner, or, while it is
+ * idle, whoever has sched.lock. */
+void gsmall_retire_locked(struct p *pp, int n);
+/* Its memory may become another goroutine's: it is dead, on no list, and not on allg. */
+void gsmall_bury(struct g *gp);
 /* At shutdown. */
 void gsmall_fini(void);
 

@@ -3,7 +3,7 @@
  * Once a second, a round: what a P kept for itself (dead goroutines, small stacks) and did not use since the
  * last one goes where others find it: sysmon takes it from idle Ps, others do it themselves, on their way
  * through findRunnable; dead goroutines of which there were too many all the time since the last round are buried, with
- * the memory of their slots; so are small and large stacks (stackalloc_scavenge). What is used again within
+ * the memory of their slots, or of a chunk of those whose stacks grow; so are small and large stacks (stackalloc_scavenge). What is used again within
  * a second or two is left alone: the next one wants it warm. A million goroutines that ended are
  * forgotten within five seconds.
  *
@@ -11,6 +11,7 @@
  * Ps; longer while all are idle. */
 #include "sched/sched_int.h"
 
+#include "sched/morestack.h"
 #include "sched/sanitizer.h"
 
 /* Less than the second that sysmon sleeps while all is idle: each of those begins a round. */
@@ -23,6 +24,7 @@ void p_scavenge_locked(struct p *pp)
     /* embryos rely on the others */
     int spare = pp->gfree_n - (pp->embryos_pending > 0 ? pp->embryos_pending : 0);
     gfree_retire_locked(pp, spare < pp->gfree_low ? spare : pp->gfree_low);
+    gsmall_retire_locked(pp, pp->gsmall_low);
     stackcache_clear(&pp->stackcache); /* filled again in a microsecond */
 }
 
@@ -44,7 +46,7 @@ static void begin_round(struct scavenger *s)
 {
     ask_ps();
     lock(&sched.lock);
-    for (int class = 0; class < STACK_CLASSES; class ++) {
+    for (int class = 0; class < GFREE_LISTS; class ++) {
         struct gfreelist *l = &sched.gfree[class];
         s->excess[class] = l->low;
         l->low = l->n;
@@ -56,12 +58,12 @@ static void begin_round(struct scavenger *s)
 /* False: there are none left to bury. */
 static bool bury_some(struct scavenger *s)
 {
-    for (uint32_t class = 0; class < STACK_CLASSES; class ++) {
+    for (uint32_t class = 0; class < GFREE_LISTS; class ++) {
         if (s->excess[class] == 0)
             continue;
         uint32_t n = gs_bury(class, s->excess[class] < BATCH ? s->excess[class] : BATCH);
         s->excess[class] -= n;
-        s->slots |= n > 0;
+        s->slots |= n > 0 && class != GFREE_SMALL;
         if (n == 0)
             s->excess[class] = 0; /* they are of use after all; or another round */
         return true;

@@ -173,6 +173,7 @@ struct p {
     uint32_t scavenge; /* atomic: sysmon asks the owner for p_scavenge_locked */
     struct g *gsmall;  /* owner M: dead goroutines with a first segment */
     int gsmall_n;
+    int gsmall_low;    /* as gfree_low */
     struct g *embryos; /* owner M: unused embryos */
     int embryos_n;
     int embryos_pending;                /* owner M: made here minus begun here; may be negative */

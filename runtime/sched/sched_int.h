@@ -18,6 +18,9 @@ struct gqueue {
     struct g *head, *tail;
 };
 
+/* The lists of dead goroutines: by the class of their slots, and those whose stacks grow. */
+enum { GFREE_SMALL = STACK_CLASSES, GFREE_LISTS };
+
 /* Dead goroutines with stacks of one class. */
 struct gfreelist {
     struct g *head; /* a look without the lock is relaxed */
@@ -49,9 +52,8 @@ struct schedt {
     int ordered, coming;                   /* Ms that the maker is to make, and those on their way */
     bool spare_ordered;                    /* one is wanted in advance */
     bool maker_asleep, maker_end;
-    struct gfreelist gfree[STACK_CLASSES]; /* dead Gs, by the class of their stacks */
+    struct gfreelist gfree[GFREE_LISTS];   /* dead Gs, by the class of their stacks */
     struct g *embryos;                     /* unused embryos; a look without the lock is relaxed */
-    struct g *gsmall;                      /* dead Gs whose stacks grow; a look is relaxed */
     struct segment *bigs;                  /* big segments that no thread has */
     int32_t stopwait;                      /* Ps that still have to stop */
     bool needspinning;                     /* work was seen, but no P for it: proc.c's head */
@@ -305,9 +307,9 @@ void sysmon_wake(void);
 
 /* ---- scavenge.c ---- */
 struct scavenger {
-    int64_t last;                   /* when the last round began */
-    uint32_t excess[STACK_CLASSES]; /* dead Gs that are of no use */
-    bool slots;                     /* some slots' memory is to go back */
+    int64_t last;                 /* when the last round began */
+    uint32_t excess[GFREE_LISTS]; /* dead Gs that are of no use */
+    bool slots;                   /* some slots' memory is to go back */
 };
 /* Takes from a P what it kept and did not use since the last time: by its owner, or, while it is idle, by
  * sysmon. */

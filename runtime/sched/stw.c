@@ -12,6 +12,7 @@
 #include "sched/sched_int.h"
 
 #include "os/os.h"
+#include "sched/morestack.h"
 #include "sched/needs.h"
 
 #include <errno.h>
@@ -225,13 +226,7 @@ static void p_retire(struct p *pp)
         store_relaxed(&sched.embryos, embryo);
     }
     pp->embryos_n = pp->embryos_pending = 0;
-    while (pp->gsmall != NULL) {
-        struct g *gp = pp->gsmall;
-        pp->gsmall = gp->schedlink;
-        gp->schedlink = sched.gsmall;
-        store_relaxed(&sched.gsmall, gp);
-    }
-    pp->gsmall_n = 0;
+    gsmall_retire_locked(pp, pp->gsmall_n);
     unlock(&sched.lock);
     stackcache_clear(&pp->stackcache);
     timers_fini_p(pp, allp[0]);

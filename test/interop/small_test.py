@@ -79,6 +79,10 @@ class SmallTest(unittest.TestCase):
             most = int(re.match(r"most (\d+) left", done.stdout)[1])
             self.assertGreater(most, 1)  # it did count them
 
+    def test_what_ended_is_given_back(self):
+        self.build("ends", source("ends.c"))
+        self.assertEqual(self.command(self.path("ends"), "100000").stdout, "ok\n")
+
     def test_embedded_objects(self):
         """An object that was compiled for it takes part like a source; another one is foreign."""
         flags = ["-fsplit-stack", "-mindirect-branch=thunk-extern", "-mindirect-branch-register",
