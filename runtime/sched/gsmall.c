@@ -96,7 +96,7 @@ static struct chunk *chunk_of(const struct g *gp)
     return &r->chunks[((uintptr_t)gp - (uintptr_t)r) / CHUNK - 1];
 }
 
-/* A dead G, listed by allg; NULL: no memory. On the system stack. */
+/* Zeroed memory; NULL: there is none. On the system stack. */
 static struct g *new_g(void)
 {
     lock(&memory_lock);
@@ -116,8 +116,6 @@ static struct g *new_g(void)
         link_chunk(&partly, c);
     unlock(&memory_lock);
     zero_bytes(gp, sizeof *gp); /* memory that is locked is not zero when it was given back */
-    casgstatus(gp, G_idle, G_dead);
-    allg_add(gp);
     return gp;
 }
 
@@ -243,6 +241,8 @@ int gsmall_get(struct p *pp, size_t room, struct g **out)
         systemstack(make_g, &gp);
         if (gp == NULL)
             return error_note(-ENOMEM, "no memory for another goroutine");
+        casgstatus(gp, G_idle, G_dead);
+        allg_add(gp);
     }
     int err = give_segment(gp, room);
     if (err != 0) {

@@ -67,7 +67,7 @@ class SmallTest(unittest.TestCase):
     def test_foreign_code(self):
         self.build("foreign", source("foreign.c"), "-lm")
         names = ["glob", "getaddrinfo", "printf", "qsort", "table", "dlsym", "address", "thread",
-                 "longjmp", "signal", "library", "goexit"]
+                 "longjmp", "signal", "library", "goexit", "backtrace"]
         for env in ({}, GROW):
             self.assertEqual(self.command(self.path("foreign"), **env).stdout.split("\n"),
                              names + [""])
