@@ -93,9 +93,19 @@ static void spin(void *arg)
         ;
 }
 
+static int others;
+static uint64_t before;
+
 static void begin(void *arg)
 {
     go(own, NULL);
+    /* It is held before the calls take all threads: one is idle to hold it with. */
+    while (!load(&owned))
+        loam_yield();
+    for (int i = 0; i < others; i++) /* who want its P */
+        go(spin, &let_go);
+    while (preemptions() <= before)
+        loam_yield();
     if (arg != NULL)
         go(new_pool, NULL);
     for (int i = 0; i < CALLS; i++)
@@ -116,13 +126,10 @@ static void held_owner(int procs, bool pool)
     go(end_wired, NULL);
     AWAIT_THREAD(load(&ended) == 1 && loam_num_goroutine() == 0);
 
-    uint64_t before = preemptions();
+    before = preemptions();
+    others = procs > 1 ? procs : 0;
     CHECK_EQ(loam_call(begin, pool ? fds : NULL), 0);
-    AWAIT_THREAD(load(&owned));
-    if (procs > 1) /* others that want its P */
-        for (int i = 0; i < procs; i++)
-            go(spin, &let_go);
-    AWAIT_THREAD(preemptions() > before && load(&in_call) > 0);
+    AWAIT_THREAD(load(&in_call) > 0);
     nanosleep(&(struct timespec){.tv_nsec = 20000000}, NULL); /* who is to be stuck, is */
     store(&let_go, 1);
     AWAIT_THREAD(load(&over)); /* it had its turn */
