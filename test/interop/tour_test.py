@@ -461,7 +461,7 @@ def growth(doctor):
     change("a piece too few", setter(pieces, lambda p: p[:-1]), "the pieces in memory")
     change("a piece of another", setter(pieces + "/2/came from", "0x10"), "the pieces in memory")
     change("another sum", setter(pieces + "/3/bytes up to it", 1), "the pieces in memory")
-    change("runs elsewhere", setter(pieces + "/6/holds", ""), "it runs on the last")
+    change("runs elsewhere", setter(pieces + "/-1/holds", ""), "it runs on the last")
     change("a refill more", setter("states/figures of each size/1/refills", lambda n: n + 1),
            "the counters of each size")
     change("more stacks than memory", setter("states/figures of each size/0/cached", 999),
