@@ -49,17 +49,19 @@ class Test(unittest.TestCase):
     def test_growth(self):
         program = self.small("growth", os.path.join(SOURCE, "examples/growth.c"))
         out, grown, taken, _ = self.trace(program)
-        divers = list(dict.fromkeys(g.g for g in grown if g.size == 128 << 10))
-        for goid in divers:
-            total = 2048
-            for g in (g for g in grown if g.g == goid):
-                self.assertEqual((g.how, g.size, g.total), ("grow", total + 2048, total + g.size), g)
-                total = g.total
-            self.assertEqual(total, 254 << 10)
-        if VARIANT != "torture":  # which makes them grow at every call
-            self.assertEqual(len(divers), 2)
+        divers = list(dict.fromkeys(g.g for g in grown if g.total > 130 << 10))
+        self.assertEqual(len(divers), 2)
+        if VARIANT != "torture":  # where they yield everywhere, which trims them, and caches hold two
+            for goid in divers:
+                mine = [g for g in grown if g.g == goid]
+                begin = total = mine[0].total - mine[0].size  # the first piece: 2 KB in release
+                self.assertEqual(begin, 2048 if VARIANT == "release" else begin)
+                for g in mine:
+                    self.assertEqual((g.how, g.size, g.total),
+                                     ("grow", total + begin, total + g.size), g)
+                    total = g.total
             first, second = ([g for g in grown if g.g == goid] for goid in divers)
-            self.assertEqual({g.source for g in first if g.size > 4096}, {"system"}, first)
+            self.assertEqual({g.source for g in first if g.size > 16384}, {"system"}, first)
             self.assertEqual({g.source for g in second}, {"cache", "pool"}, second)
             self.assertEqual([g.source for g in second][-2:], ["pool", "pool"], second)
         figures = [dict(re.findall(r"(\w+)=(\d+)", line)) for line in out.splitlines()]

@@ -174,7 +174,8 @@ def not_measured(scratch):
     os.mkdir(os.path.join(scratch, "empty"))
     # Where the machine is slow, there is time for lines even so.
     failed("too small a directory", ["--watch-root", os.path.join(scratch, "empty")],
-           r"treehash on .*/empty \(0 files\) ends too soon|the program did its work meanwhile",
+           r"treehash on .*/empty \(0 files\) ends too soon|the program did its work meanwhile"
+           "|schedstates counts them",  # in whose lines nobody may have come to wait
            page="^FAILED +1-schedtrace ")
     # Small stacks need gcc.
     done = tour("--json", "4.4-growth", PATH=scratch)
@@ -460,7 +461,7 @@ def growth(doctor):
     change("a piece too few", setter(pieces, lambda p: p[:-1]), "the pieces in memory")
     change("a piece of another", setter(pieces + "/2/came from", "0x10"), "the pieces in memory")
     change("another sum", setter(pieces + "/3/bytes up to it", 1), "the pieces in memory")
-    change("runs elsewhere", setter(pieces + "/6/holds", ""), "it runs on the last")
+    change("runs elsewhere", setter(pieces + "/-1/holds", ""), "it runs on the last")
     change("a refill more", setter("states/figures of each size/1/refills", lambda n: n + 1),
            "the counters of each size")
     change("more stacks than memory", setter("states/figures of each size/0/cached", 999),
