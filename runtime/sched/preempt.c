@@ -74,7 +74,7 @@ extern const char runtime_cold_first[], runtime_cold_last[];
 
 static bool on; /* const after init */
 static uintptr_t loader_lo,
-    loader_hi; /* const after init: of the loader's code, where TLS needs it */
+    loader_hi;                    /* const after init: of the loader's code, where TLS needs it */
 static uintptr_t handlers_return; /* const after init: to libc, from every handler */
 
 static bool in_runtime(uintptr_t pc)
@@ -117,7 +117,8 @@ static bool may_hold(struct m *mp, uint32_t why, uintptr_t pc, uintptr_t sp)
     if (load_relaxed(&pp->status) != P_running)
         return false;
     bool stop = why & ASYNC_STOP && load_relaxed(&sched.gcwaiting);
-    bool over = why & ASYNC_SLICE && load_relaxed(&pp->schedtick) == load_relaxed(&mp->async_tick) &&
+    bool over = why & ASYNC_SLICE &&
+                load_relaxed(&pp->schedtick) == load_relaxed(&mp->async_tick) &&
                 load_relaxed(&sched.held) < HELD_MAX;
     return (stop || over) && !runtime_cut(sp, hi);
 }

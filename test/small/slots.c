@@ -45,7 +45,7 @@ static int run(int argc, char **argv)
     struct loam_go_options options = {.stack_size = 100000};
     gate = loam_chan_make(int, 0);
     loam_waitgroup_add(&slots, SLOTS);
-    loam_waitgroup_add(&children, SLOTS *ROUNDS *CHILDREN);
+    loam_waitgroup_add(&children, SLOTS * ROUNDS * CHILDREN);
     for (int i = 0; i < SLOTS; i++)
         if (loam_go_with(&options, on_slot, NULL) != 0)
             return 2;
