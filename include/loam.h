@@ -27,7 +27,7 @@
  *
  * A goroutine keeps its processor until it waits, or until its turn is over, after 1 ms if others
  * wait, and it calls what gives way: loam_yield, loam_go, loam_go_with, loam_go_copy, loam_call,
- * loam_sleep, loam_blocking and its like, loam_send, loam_recv, loam_recv_ok, every select,
+ * loam_sleep, loam_blocking and its like, loam_on_thread_stack, loam_send, loam_recv, loam_recv_ok, every select,
  * loam_context_err, _cause and _sleep, loam_group_go and _wait, loam_pool_call and _try_call,
  * loam_semaphore_acquire, loam_cond_wait, loam_waitgroup_go. All others do not give way if they need not
  * wait, loam_mutex_lock and the try forms among them.
@@ -239,7 +239,7 @@ LOAM_API void loam_blocking_leave(void);
  * That is 8 MB as a rule (`ulimit -s`). The goroutine keeps its processor and stays on its thread. In fn
  * whatever waits, yields, ends the goroutine, stops the world or begins or ends a loam_blocking is a fatal
  * error; what does not is allowed (loam_go, loam_try_send, loam_mutex_unlock, ...). So is a jump out of
- * fn by longjmp forbidden. Within loam_blocking it may be called, and in fn: then, and on a foreign
+ * fn by longjmp forbidden. Until fn returns nothing takes the processor from it. Within loam_blocking it may be called, and in fn: then, and on a foreign
  * thread, it just runs fn. errno is as fn leaves it. */
 LOAM_API void loam_on_thread_stack(void (*fn)(void *), void *arg);
 

@@ -20,6 +20,8 @@
  *   arch_morestack_init()             at start
  *   arch_frame_next(fp, &pc, &next)   one step of a frame-pointer walk
  *   arch_ucontext_regs(uc, ...)       pc, sp, fp of a signal context
+ *   arch_signal_frame(at, ret, &pc)   whether a handler's frame lies there, and what it interrupted
+ *   ARCH_SIGNAL_FRAME                 how many bytes of it that looks at
  *   arch_call_on(fn, arg, sp)         calls fn(arg) on another stack, below sp. A frame walk goes on
  *                                     from there to the caller's stack
  *   arch_pause()                      a hint in spin loops

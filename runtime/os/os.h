@@ -124,6 +124,9 @@ int os_signal_share(int sig, os_handler *fn);
 void os_signal_keep(int sig, os_handler *fn);
 void os_signal_unshare(int sig, os_handler *fn);
 void os_signal_pass_on(int sig, siginfo_t *info, void *ucontext);
+/* The address that handlers return to, which libc gives to the kernel: as of the installed handler. 0:
+ * not known. */
+uintptr_t os_signal_return(int sig);
 /* Gives the calling thread an alternate signal stack unless it has one; the size in bytes of what
  * was mapped into *size, NULL if it had one. */
 void *os_altstack_set(size_t *size);

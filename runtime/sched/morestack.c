@@ -23,6 +23,7 @@
 #include "base/print.h"
 #include "os/os.h"
 #include "sched/sched_int.h"
+#include "stack/needs.h"
 #include "stack/stackalloc.h"
 
 #include <string.h>
@@ -304,7 +305,7 @@ void bigs_release(struct m *mp)
 
 /* ---- The rest -------------------------------------------------------------------------------------- */
 
-/* On a small stack there is room for little; on any other one it is a plain call. */
+/* On a small stack there is room for little; elsewhere a plain call will do. */
 static bool stays(const struct m *mp)
 {
     uintptr_t sp = (uintptr_t)__builtin_frame_address(0);
@@ -312,10 +313,19 @@ static bool stays(const struct m *mp)
            (sp >= mp->g0.stack.lo && sp < mp->g0.stack.hi);
 }
 
+/* On a slot too where there are small stacks: what is done for them there, goroutines started and ended,
+ * calls the allocator, which runs on the system stack only. */
+static bool on_slot(const struct m *mp)
+{
+    struct g *gp = mp != NULL ? mp->curg : NULL;
+    return morestack_text_lo != morestack_text_hi && gp != NULL && gp->seg == NULL &&
+           on_goroutine_stack((uintptr_t)__builtin_frame_address(0));
+}
+
 opaque void systemstack(void (*fn)(void *), void *arg)
 {
     struct m *mp = getm();
-    if (stays(mp))
+    if (stays(mp) && !on_slot(mp))
         fn(arg);
     else
         arch_call_on(fn, arg, mp->g0.sched.sp);

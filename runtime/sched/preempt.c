@@ -17,9 +17,11 @@
  *      os/, which are nearly all, and memcpy, memset of a length that is not constant. Two stores;
  *  (3) it has called a function of the program (loam_once_do, a destructor, ...), or malloc by objalloc.
  *      There it may park, so that nothing of it depends on the P or holds a lock; a cut is no more.
+ *  (4) a handler of the program's has cut it, on the goroutine's own stack (signal() asks for no other).
+ *      The kernel's frame lies there, with the program counter that it came to.
  * The fast paths pay nothing for it. A frame walk would not do: libc has no frame pointers, its unwind
  * tables cannot be read in a handler, and stale return addresses in the gaps of a stack look like true
- * ones. Where (1) or (2) holds, or the goroutine is not on its own stack (a handler of the program's on
+ * ones. Where (1), (2) or (4) holds, or the goroutine is not on its own stack (a handler of the program's on
  * an alternate one, g0), nothing is done, and sysmon asks again.
  *
  * Malloc must be cut (3): a thread held inside of it owns the lock of an arena, for which another M may
@@ -56,6 +58,7 @@
 #include "sched/sched_int.h"
 
 #include "os/os.h"
+#include "sched/sanitizer.h"
 
 #include <errno.h>
 #include <signal.h>
@@ -71,13 +74,32 @@ extern const char runtime_cold_first[], runtime_cold_last[];
 
 static bool on; /* const after init */
 static uintptr_t loader_lo,
-    loader_hi; /* const after init: of the loader's code, where TLS needs it */
+    loader_hi;                    /* const after init: of the loader's code, where TLS needs it */
+static uintptr_t handlers_return; /* const after init: to libc, from every handler */
 
 static bool in_runtime(uintptr_t pc)
 {
     return (pc >= (uintptr_t)runtime_text_first && pc < (uintptr_t)runtime_text_last) ||
            (pc >= (uintptr_t)runtime_cold_first && pc < (uintptr_t)runtime_cold_last) ||
            (pc >= loader_lo && pc < loader_hi);
+}
+
+/* (4) of the head: between sp and hi. A word that only looks like it may be left of a frame that is gone:
+ * then it must look as if that had cut the runtime too, and costs a delay. */
+static no_sanitize bool runtime_cut(uintptr_t sp, uintptr_t hi)
+{
+    enum { FARTHEST = 256 << 10 }; /* a handler that needs more has no room on most stacks */
+    if (hi - sp > FARTHEST)
+        hi = sp + FARTHEST;
+    bool found = false;
+    sanitizer_look_begin();
+    for (uintptr_t at = align_up(sp, sizeof(uintptr_t)); at + ARCH_SIGNAL_FRAME <= hi && !found;
+         at += sizeof(uintptr_t)) {
+        uintptr_t pc;
+        found = arch_signal_frame((const uintptr_t *)at, handlers_return, &pc) && in_runtime(pc);
+    }
+    sanitizer_look_end();
+    return found;
 }
 
 static bool may_hold(struct m *mp, uint32_t why, uintptr_t pc, uintptr_t sp)
@@ -94,9 +116,10 @@ static bool may_hold(struct m *mp, uint32_t why, uintptr_t pc, uintptr_t sp)
     /* who stops the world has a P that is not running */
     if (load_relaxed(&pp->status) != P_running)
         return false;
-    if (why & ASYNC_STOP && load_relaxed(&sched.gcwaiting))
-        return true;
-    return why & ASYNC_SLICE && load_relaxed(&pp->schedtick) == load_relaxed(&mp->async_tick);
+    bool stop = why & ASYNC_STOP && load_relaxed(&sched.gcwaiting);
+    bool over = why & ASYNC_SLICE &&
+                load_relaxed(&pp->schedtick) == load_relaxed(&mp->async_tick);
+    return (stop || over) && !runtime_cut(sp, hi);
 }
 
 /* Who gets the P of a held goroutine: an idle M, which goes through the queues, or, where there is none or
@@ -164,6 +187,9 @@ static void on_sigurg(int sig, siginfo_t *info, void *uc)
     uint32_t why = mp != NULL ? xchg_acquire(&mp->async, 0) : 0; /* acquire: async_tick */
     if (why == 0)
         return;
+    /* By the kernel, with all signals blocked, not by a handler of the program's that found ours. */
+    if ((uintptr_t)__builtin_return_address(0) != handlers_return)
+        return;
     uintptr_t pc, sp, fp;
     arch_ucontext_regs(uc, &pc, &sp, &fp);
     if (!may_hold(mp, why, pc, sp))
@@ -208,6 +234,13 @@ static bool text_is_ours(void)
            in_runtime((uintptr_t)schedule);
 }
 
+void preempt_fini(void)
+{
+    if (on)
+        os_signal_unshare(SIGURG, on_sigurg);
+    on = false;
+}
+
 void preempt_init(bool handlers)
 {
     on = false;
@@ -219,16 +252,12 @@ void preempt_init(bool handlers)
     if (LOAM_SHARED && !os_code_around(os_tls_function(), &loader_lo, &loader_hi))
         return;
     on = text_is_ours() && os_signal_share(SIGURG, on_sigurg) == 0;
+    handlers_return = on ? os_signal_return(SIGURG) : 0;
+    if (on && handlers_return == 0)
+        preempt_fini();
 }
 
 bool preempt_on(void)
 {
     return on;
-}
-
-void preempt_fini(void)
-{
-    if (on)
-        os_signal_unshare(SIGURG, on_sigurg);
-    on = false;
 }

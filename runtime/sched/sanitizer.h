@@ -95,6 +95,21 @@ static inline void sanitizer_g_new(struct g *gp)
 #endif
 }
 
+/* Between the two all of a stack is read, whatever is written there and what is not. */
+static inline void sanitizer_look_begin(void)
+{
+#if LOAM_VALGRIND
+    VALGRIND_DISABLE_ERROR_REPORTING;
+#endif
+}
+
+static inline void sanitizer_look_end(void)
+{
+#if LOAM_VALGRIND
+    VALGRIND_ENABLE_ERROR_REPORTING;
+#endif
+}
+
 /* Whether sanitizer_g_free has anything to do. */
 static inline bool sanitizer_g_any(void)
 {

@@ -5,6 +5,9 @@
  * switches. So a function may run there, as long as the goroutine does not switch: while incall says so,
  * every way to a switch ends in cannot_switch. The goroutine keeps its P: other goroutines do not notice.
  *
+ * In fn no signal takes the goroutine off its processor (preempt.c), so that a loop of such calls would keep
+ * it: this is a place where it gives way.
+ *
  * Tracebacks go by the frame pointers from the thread's stack on to the goroutine's (traceback.c).
  *
  * Rejected: a stack of its own for each call, which has to come from somewhere and be given back; giving
@@ -33,6 +36,12 @@ void loam_on_thread_stack(void (*fn)(void *), void *arg)
 {
     struct m *mp = getm();
     struct g *gp = mp != NULL ? mp->curg : NULL;
+    if (unlikely(gp != NULL && load_relaxed(&mp->preempt) != 0)) {
+        int saved = *loam_errno_location();
+        preempt_slow(mp);
+        mp = getm();
+        *loam_errno_location() = saved; /* of the thread that we are on now */
+    }
     if (gp == NULL || (mp->incall & INCALL_THREAD_STACK)) {
         fn(arg); /* it is a thread's stack already */
         return;

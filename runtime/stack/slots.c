@@ -186,19 +186,19 @@ static void put_back(struct slab *s, uint32_t i)
     }
 }
 
-/* Takes one that came back. 0 and out->lo == 0: there is none. */
-static int take_back(int c, struct stack *out)
+/* Takes one that came back; false: there is none. A slab of which one cannot be guarded again, because the
+ * program has locked its memory since, is left until another of its slots comes back: take_slot knows what
+ * else to do. */
+static bool take_back(int c, struct stack *out)
 {
-    out->lo = 0;
     for (struct slab *s; (s = classes[c].back) != NULL; s->next_back = s) {
         for (uint32_t i = 0; s->nback > 0 && i < s->slots; i++) {
             if (!has(s->back, i))
                 continue;
             uintptr_t slot = (uintptr_t)s->base + i * class_size(c);
             if (has(s->bare, i)) {
-                int err = os_mem_guard((void *)slot, STACK_GUARD);
-                if (err != 0)
-                    return err;
+                if (os_mem_guard((void *)slot, STACK_GUARD) != 0)
+                    break;
                 exclude(s->bare, i);
             }
             exclude(s->back, i);
@@ -210,11 +210,11 @@ static int take_back(int c, struct stack *out)
                                   .size_class = (uint16_t)c,
                                   .color = (uint16_t)i,
                                   .slab = s->number};
-            return 0;
+            return true;
         }
         classes[c].back = s->next_back;
     }
-    return 0;
+    return false;
 }
 
 void slot_free(struct stack st)
@@ -292,10 +292,8 @@ int slot_alloc(size_t size, struct stack *out)
     if (c < 0)
         return error_note(-EINVAL, "a stack of %zu bytes is above the limit of 1 GB", size);
     lock(&stack_lock);
-    int err = take_back(c, out);
-    if (err != 0) {
-        err = error_note(-ENOMEM, "cannot guard a stack again: %s", strerror(-err));
-    } else if (out->lo == 0) { /* none came back */
+    int err = 0;
+    if (!take_back(c, out)) {
         char *slot = take_slot(c);
         if (slot == NULL) {
             err = no_slot(c);

@@ -83,6 +83,11 @@ class SmallTest(unittest.TestCase):
         self.build("ends", source("ends.c"))
         self.assertEqual(self.command(self.path("ends"), "100000").stdout, "ok\n")
 
+    def test_beside_slots(self):
+        self.build("slots", source("slots.c"))
+        for env in ({}, GROW):
+            self.assertEqual(self.command(self.path("slots"), **env).stdout, "ok\n")
+
     def test_embedded_objects(self):
         """An object that was compiled for it takes part like a source; another one is foreign."""
         flags = ["-fsplit-stack", "-mindirect-branch=thunk-extern", "-mindirect-branch-register",

@@ -115,6 +115,21 @@ static inline void arch_ucontext_regs(const void *uc, uintptr_t *pc, uintptr_t *
     *fp = (uintptr_t)mc->gregs[REG_RBP];
 }
 
+/* Whether the frame that the kernel makes for a handler lies at `at`: the handler's return address, which
+ * is `ret`, then the context, whose program counter goes into *pc. */
+static always_inline bool arch_signal_frame(const uintptr_t *at, uintptr_t ret, uintptr_t *pc)
+{
+    if (at[0] != ret)
+        return false;
+    *pc = at[1 + (offsetof(ucontext_t, uc_mcontext) + offsetof(mcontext_t, gregs)) / sizeof *at +
+             REG_RIP];
+    return true;
+}
+enum {
+    ARCH_SIGNAL_FRAME =
+        sizeof(uintptr_t) + offsetof(ucontext_t, uc_mcontext) + sizeof(mcontext_t), /* bytes */
+};
+
 /* Calls fn(arg), on a big segment if the stack is a small one. Only where the library is linked
  * statically are there small ones. */
 #if LOAM_SHARED

@@ -6,7 +6,9 @@
 #include <errno.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/syscall.h>
 #include <ucontext.h>
+#include <unistd.h>
 
 enum { ALTSTACK_SIZE = 64 << 10 };
 
@@ -189,6 +191,20 @@ void os_signal_pass_on(int sig, siginfo_t *info, void *ucontext)
     else if (handler != NULL)
         handler(sig);
     uc->uc_link = NULL;
+}
+
+uintptr_t os_signal_return(int sig)
+{
+    struct { /* the kernel's, of which libc keeps this field to itself */
+        void (*handler)(int);
+        unsigned long flags;
+        void (*restorer)(void);
+        uint64_t mask;
+    } now = {0};
+    int saved = errno;
+    bool known = syscall(SYS_rt_sigaction, sig, NULL, &now, sizeof now.mask) == 0;
+    errno = saved;
+    return known ? (uintptr_t)now.restorer : 0;
 }
 
 /* ---- Alternate stacks ------------------------------------------------------------------------------ */

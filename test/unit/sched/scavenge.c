@@ -4,7 +4,9 @@
 
 #include "schedtest.h"
 
+#include <errno.h>
 #include <fcntl.h>
+#include <sys/mman.h>
 
 static int goroutines, ran;
 static loam_chan(int) gate;
@@ -140,6 +142,22 @@ static void beside_dumps(void *arg)
     pthread_join(t, NULL);
 }
 
+/* Slots that were given back with their guards, which a program that locks its memory may not set again. */
+static void locked_memory(void *arg)
+{
+    (void)arg;
+    crowd(1000);
+    while (gs() > 1)
+        loam_sleep(5000000);
+    if (mlockall(MCL_CURRENT | MCL_ONFAULT) != 0) {
+        CHECK(errno == EPERM || errno == ENOMEM || errno == ENOSYS);
+        return;
+    }
+    crowd(1000);
+    CHECK_EQ(munlockall(), 0);
+    crowd(1000);
+}
+
 /* ---- Small stacks of idle Ps ---------------------------------------------------------------------------- */
 
 static void take_and_give(struct m *mp, struct g *gp)
@@ -177,6 +195,7 @@ int main(void)
         on_goroutine(2, crowds, NULL);
         on_goroutine(1, busy, NULL);
         on_goroutine(4, beside_dumps, NULL);
+        on_goroutine(2, locked_memory, NULL);
     }
     on_goroutine(1, small_stacks, NULL);
     return 0;

@@ -2,6 +2,7 @@
  * is shown of it. */
 #include "../../child.h"
 
+#include <errno.h>
 #include <glob.h>
 #include <pthread.h>
 #include <regex.h>
@@ -442,9 +443,49 @@ static void dumps(void)
     check_order(itself, 2);
 }
 
+/* ---- A loop of calls ------------------------------------------------------------------------------- */
+
+static void two_milliseconds(void *arg)
+{
+    (void)arg;
+    for (int64_t from = clock_ns(); clock_ns() - from < 2 * LOAM_MILLISECOND;)
+        ;
+}
+
+static void call_on(void *arg)
+{
+    while (!load(&stop_others)) {
+        errno = 77;
+        loam_on_thread_stack(two_milliseconds, arg);
+        CHECK_EQ(errno, 77);
+        add(&ran, 1);
+    }
+}
+
+static void end_calls(void *arg)
+{
+    (void)arg;
+    store(&stop_others, 1);
+}
+
+/* No signal finds it where it may be held: only the call itself gives way. */
+static void shared(void)
+{
+    store(&stop_others, 0);
+    store(&ran, 0);
+    struct loam_config config = {.maxprocs = 1, .debug = "asyncpreemptoff=1"};
+    CHECK_EQ(loam_start(&config), 0);
+    go(call_on, NULL);
+    AWAIT_THREAD(load(&ran) > 0);
+    go(end_calls, NULL);
+    AWAIT_THREAD(load(&stop_others));
+    CHECK_EQ(loam_stop(-1), 0);
+}
+
 int main(void)
 {
     works();
+    shared();
     for (int argc = 1; argc <= 2; argc++) {
         in_child(&o, run_main, &argc);
         CHECK_OUTCOME(&o, 7, NULL);
