@@ -420,6 +420,22 @@ static bool is_branch(const struct object *o, const Elf64_Shdr *text, const Elf6
            (r->r_offset >= 2 && at[-2] == 0x0f && (at[-1] & 0xf0) == 0x80);
 }
 
+/* What has a meaning of its own is a function of ours where it is called; its address would be libc's. False
+ * after a message. */
+static bool redirect_address(const struct object *o, struct tables *t, Elf64_Rela *r)
+{
+    size_t index = ELF64_R_SYM(r->r_info);
+    if (index >= t->symbol_count || t->symbols[index].st_shndx != SHN_UNDEF)
+        return true;
+    const char *name = t->strings + t->symbols[index].st_name, *instead = replacement(name);
+    if (instead == NULL)
+        return true;
+    if (strcmp(instead, "longjmp") != 0)
+        return complain(o, NULL, keep_format("takes the address of %s", name), NULL);
+    r->r_info = ELF64_R_INFO(symbol_index(t, instead), ELF64_R_TYPE(r->r_info));
+    return true;
+}
+
 /* False after a message. */
 static bool redirect(const struct object *o, struct split *s, struct tables *t,
                      const Elf64_Shdr *text, Elf64_Rela *r)
@@ -430,12 +446,8 @@ static bool redirect(const struct object *o, struct split *s, struct tables *t,
     Elf64_Sym *sym = &t->symbols[index];
     const char *name = t->strings + sym->st_name;
     bool elsewhere = sym->st_shndx == SHN_UNDEF || ELF64_ST_BIND(sym->st_info) == STB_WEAK;
-    if (!is_branch(o, text, r)) {
-        if (sym->st_shndx == SHN_UNDEF && replacement(name) != NULL &&
-            strstr(replacement(name), "setjmp") != NULL)
-            return complain(o, NULL, keep_format("takes the address of %s", name), NULL);
-        return true;
-    }
+    if (!is_branch(o, text, r))
+        return redirect_address(o, t, r);
     if (!elsewhere) {
         if (sym->st_shndx < header(o)->e_shnum && is_code(&sections(o)[sym->st_shndx]))
             return true;
@@ -461,11 +473,12 @@ static bool redirect_all(const struct object *o, struct split *s, struct tables 
 {
     for (unsigned i = 1; i < header(o)->e_shnum; i++) {
         const Elf64_Shdr *rel = &sections(o)[i];
-        if (rel->sh_type != SHT_RELA || !is_code(&sections(o)[rel->sh_info]))
+        const Elf64_Shdr *to = &sections(o)[rel->sh_info];
+        if (rel->sh_type != SHT_RELA || (to->sh_flags & SHF_ALLOC) == 0)
             continue;
         Elf64_Rela *r = (Elf64_Rela *)(void *)(o->bytes + rel->sh_offset);
         for (size_t n = rel->sh_size / sizeof *r; n > 0; n--, r++)
-            if (!redirect(o, s, t, &sections(o)[rel->sh_info], r))
+            if (!(is_code(to) ? redirect(o, s, t, to, r) : redirect_address(o, t, r)))
                 return false;
     }
     return true;

@@ -293,12 +293,19 @@ static bool call_unlock(struct g *gp, void *p)
     return true;
 }
 
+/* On the stack that fn gets from loam_go. */
+static int call_start(struct call *c, uintptr_t callerpc)
+{
+    return newproc_with(&(struct newborn){
+        .fn = call_main, .arg = c, .code = (uintptr_t)c->fn, .callerpc = callerpc});
+}
+
 static int call_foreign(struct call *c, uintptr_t callerpc)
 {
     /* In one visit, so that a stop finds either no goroutine or a caller to cancel. */
     if (!visit_begin())
         return not_alive();
-    int err = newproc(call_main, c, callerpc);
+    int err = call_start(c, callerpc);
     lock(&calls_lock);
     if (err == 0 && !c->over) {
         c->next = calls;
@@ -329,7 +336,7 @@ int loam_call(void (*fn)(void *), void *arg)
     struct call c = {.fn = fn, .arg = arg, .caller = getg(), .lock = MUTEX_INIT(sema)};
     if (os_forked() || c.caller == NULL)
         return call_foreign(&c, callerpc);
-    int err = newproc(call_main, &c, callerpc);
+    int err = call_start(&c, callerpc);
     if (err != 0)
         return err;
     lock(&c.lock);

@@ -211,14 +211,17 @@ static void free_first(void *p)
     gp->seg = NULL;
 }
 
+/* What the frames of the library above the goroutine's function have at least, with what that may use before
+ * it grows. Small arguments, those of loam_waitgroup_go, do not take a larger segment. */
+enum { FIRST_FRAMES = 512 };
+_Static_assert(ARCH_SEGMENT_GUARD + FIRST_FRAMES <= STACK_FIRST, "most have STACK_FIRST");
+
 /* The G's first segment. */
 static int give_segment(struct g *gp, size_t room)
 {
     struct make m = {.size = STACK_FIRST};
-    while (m.size < room + STACK_FIRST)
+    while (m.size < ARCH_SEGMENT_GUARD + room + FIRST_FRAMES)
         m.size *= 2;
-    if (room == 0)
-        m.size = STACK_FIRST;
     if (gp->seg != NULL && gp->seg->used == m.size)
         return 0;
     if (gp->seg != NULL)

@@ -276,11 +276,25 @@ void morestack_big_get(void)
     mp->thread.nbigs++;
 }
 
-/* The thread has enough of them, or this one has memory to give back. Nobody runs on it. */
+/* The thread has enough of them, or this one has memory to give back, which is counted for this goroutine.
+ * Nobody runs on it. */
 void morestack_big_put(struct segment *big)
 {
     struct m *mp = getm();
     big_put(mp, mp->curg, big);
+}
+
+/* A call on this one returns, and the guard is another's: what lies beyond was left by a longjmp. A guard of 0
+ * is a signal handler's that was left so; what it had interrupted is lost. */
+void morestack_big_left(struct segment *big)
+{
+    struct m *mp = getm();
+    struct segment *prev, *s = arch_guard() != 0 ? segment_of(arch_guard()) : NULL;
+    for (; s != NULL && s != big; s = prev) {
+        prev = s->prev;
+        if (s->kind == SEGMENT_BIG)
+            big_put(mp, mp->curg, s);
+    }
 }
 
 void big_put(struct m *mp, struct g *gp, struct segment *big)

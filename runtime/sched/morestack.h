@@ -12,6 +12,7 @@ void *morestack_alloca(size_t size, uintptr_t sp);
 void morestack_free_blocks(struct segment *seg);
 void morestack_big_get(void);
 void morestack_big_put(struct segment *big);
+void morestack_big_left(struct segment *big);
 
 /* A segment of a power of two of bytes; NULL with a noted text. On the system stack. *source: the enum
  * stack_source that it came from. */

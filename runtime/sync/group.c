@@ -252,8 +252,11 @@ static int group_start(struct loam_group *g, int (*fn)(struct loam_context *ctx,
         unlock(&g->lock);
         return -EAGAIN;
     }
-    err = newproc_with(&(struct newborn){
-        .fn = group_main, .copy = &c, .copy_size = sizeof c, .callerpc = callerpc});
+    err = newproc_with(&(struct newborn){.fn = group_main,
+                                         .code = (uintptr_t)fn,
+                                         .copy = &c,
+                                         .copy_size = sizeof c,
+                                         .callerpc = callerpc});
     if (err != 0) {
         group_set_error(g, c.ctx, err);
         group_leave(g);

@@ -72,6 +72,12 @@ class SmallTest(unittest.TestCase):
             self.assertEqual(self.command(self.path("foreign"), **env).stdout.split("\n"),
                              names + [""])
 
+    def test_left_by_longjmp(self):
+        self.command(GCC, "-O2", "-DFOREIGN", "-c", "-o", self.path("l.o"), source("leaves.c"))
+        self.build("leaves", source("leaves.c"), self.path("l.o"))
+        for limit, env in (("1", {}), ("8", GROW)):
+            self.assertEqual(self.command(self.path("leaves"), limit, **env).stdout, "6 of 6\n")
+
     def test_ends(self):
         self.build("exits", source("exits.c"))
         for env in ({}, GROW):
@@ -163,7 +169,9 @@ class SmallTest(unittest.TestCase):
                 ("int f(int k) { int in(int n) { return n + k; } int (*volatile p)(int) = in;"
                  " return p(1); }", "executable memory"),
                 ("#include <setjmp.h>\nint (*f)(jmp_buf) = _setjmp;\n"
-                 "int (*g(void))(jmp_buf) { return _setjmp; }", "address of _setjmp")):
+                 "int (*g(void))(jmp_buf) { return _setjmp; }", "address of _setjmp"),
+                ("#include <signal.h>\nvoid *f(void) { return signal; }", "address of signal"),
+                ("#include <signal.h>\nvoid *table[] = {sigaction};", "address of sigaction")):
             self.refused(text, what=what)
 
     def test_refused_flags(self):

@@ -190,9 +190,15 @@ __attribute__((noipa)) static void sink(long bytes)
     EXPECT(bytes < 100000);
 }
 
+static bool grew;
 static void worker(void *arg)
 {
+    struct loam_sched_stats s;
+    loam_read_sched_stats(&s);
+    uint64_t before = s.stack_segments;
     sink(*(int *)arg);
+    loam_read_sched_stats(&s);
+    grew |= s.stack_segments > before; /* else it would show nothing */
 }
 
 static int run(int argc, char **argv)
@@ -200,6 +206,7 @@ static int run(int argc, char **argv)
     int step = argc > 1 ? atoi(argv[1]) : 16;
     for (offset = 0; offset < 2048 && failed == 0; offset += step)
         loam_call(worker, &offset);
+    EXPECT(grew);
     if (failed == 0)
         puts("ok");
     return failed != 0;

@@ -81,6 +81,19 @@
 92:	movq	%r12, %rsp
 .endm
 
+/* Around ON_SYSTEM when a function has returned: what it gives back, and what it kept for its caller; rsi and
+ * rdi too, which a function of ms_abi keeps. */
+.macro RESULTS_PUSH
+	.irp	reg, rax, rdx, rsi, rdi, rbx, r12
+	pushq	%\reg
+	.endr
+.endm
+.macro RESULTS_POP
+	.irp	reg, r12, rbx, rdi, rsi, rdx, rax
+	popq	%\reg
+	.endr
+.endm
+
 /* ---- Foreign code -------------------------------------------------------------------------------- */
 
 /* The function in r11, wherever it is, with the caller's arguments. May clobber r10: who calls a
@@ -168,8 +181,8 @@ __morestack:
 	movq	-8(%rbp), %rbx
 	call	*%r10
 .Lafter_grow:
-	movq	GUARD, %rsi
-	cmpq	$0, (SEG_BLOCKS - TO_GUARD)(%rsi)
+	movq	GUARD, %rcx
+	cmpq	$0, (SEG_BLOCKS - TO_GUARD)(%rcx)
 	jne	.Lblocks
 3:	movq	-40(%rbp), %rcx
 	movq	%rcx, GUARD
@@ -212,16 +225,10 @@ __morestack:
 
 	/* The segment that is left has memory of alloca. */
 .Lblocks:
-	pushq	%rax
-	pushq	%rdx
-	pushq	%rbx
-	pushq	%r12
-	leaq	-TO_GUARD(%rsi), %rdi
+	RESULTS_PUSH
+	leaq	-TO_GUARD(%rcx), %rdi
 	ON_SYSTEM morestack_free_blocks
-	popq	%r12
-	popq	%rbx
-	popq	%rdx
-	popq	%rax
+	RESULTS_POP
 	jmp	3b
 
 	/* On a big segment: r11 is the function. */
@@ -255,6 +262,7 @@ __morestack:
 	decl	THREAD_NBIGS(%r12)
 	movq	GUARD, %r14
 	pushq	%r14			/* -40: the guard to come back to */
+	pushq	%rbx			/* -48: the segment */
 	subq	$TO_GUARD, %r14
 	movq	%r14, SEG_PREV(%rbx)
 	/* r10: what may be arguments; r13: how much of it */
@@ -295,20 +303,23 @@ __morestack:
 	movq	-32(%rbp), %r14
 	call	*%r11
 .Lafter_big:
-	/* the thread may be another one */
-	movq	GUARD, %rcx
-	subq	$TO_GUARD, %rcx
-	movq	-40(%rbp), %rsi
-	movq	%rsi, GUARD
-	THREAD	%rsi
-	cmpl	$BIGS_MAX, THREAD_NBIGS(%rsi)
-	jae	.Lbig_put
-	cmpq	$0, SEG_BLOCKS(%rcx)
+	movq	-48(%rbp), %rcx
+	leaq	TO_GUARD(%rcx), %r8
+	cmpq	%r8, GUARD
+	jne	.Lbig_left
+6:	movq	-40(%rbp), %r8
+	movq	%r8, GUARD
+	/* the thread may be another one; on its list are only such that have nothing */
+	THREAD	%r8
+	movq	SEG_BLOCKS(%rcx), %r9
+	orq	SEG_NEXT(%rcx), %r9
 	jne	.Lbig_put
-	movq	THREAD_BIGS(%rsi), %rdi
-	movq	%rdi, SEG_LINK(%rcx)
-	movq	%rcx, THREAD_BIGS(%rsi)
-	incl	THREAD_NBIGS(%rsi)
+	cmpl	$BIGS_MAX, THREAD_NBIGS(%r8)
+	jae	.Lbig_put
+	movq	THREAD_BIGS(%r8), %r9
+	movq	%r9, SEG_LINK(%rcx)
+	movq	%rcx, THREAD_BIGS(%r8)
+	incl	THREAD_NBIGS(%r8)
 5:	.cfi_remember_state
 	leave
 	.cfi_def_cfa %rsp, 8
@@ -351,18 +362,22 @@ __morestack:
 
 	/* Off the big stack first: the next moment it may be another thread's. */
 .Lbig_put:
-	leaq	-40(%rbp), %rsp
-	pushq	%rax
-	pushq	%rdx
-	pushq	%rbx
-	pushq	%r12
+	leaq	-48(%rbp), %rsp
+	RESULTS_PUSH
 	movq	%rcx, %rdi
 	ON_SYSTEM morestack_big_put
-	popq	%r12
-	popq	%rbx
-	popq	%rdx
-	popq	%rax
+	RESULTS_POP
 	jmp	5b
+
+	/* Foreign code has come back to this segment by a longjmp of its own, from beyond others. */
+.Lbig_left:
+	RESULTS_PUSH
+	pushq	%rcx
+	movq	%rcx, %rdi
+	ON_SYSTEM morestack_big_left
+	popq	%rcx
+	RESULTS_POP
+	jmp	6b
 
 	.cfi_endproc
 	.size	__morestack, .-__morestack
@@ -413,6 +428,7 @@ __morestack_allocate_stack_space:
 	.type	__morestack_setjmp, @function
 	.p2align 4
 __morestack_setjmp:
+	.cfi_startproc
 	xorl	%esi, %esi
 	/* and on */
 	.size	__morestack_setjmp, .-__morestack_setjmp
@@ -421,7 +437,6 @@ __morestack_setjmp:
 	.globl	__morestack_sigsetjmp
 	.type	__morestack_sigsetjmp, @function
 __morestack_sigsetjmp:
-	.cfi_startproc
 	movq	%rbx, 0(%rdi)
 	movq	%rbp, %rax
 	MANGLE	%rax
@@ -477,6 +492,9 @@ morestack_jumped:
 	movq	SEG_PREV(%rcx), %rdx
 	cmpl	$BIG, SEG_KIND(%rcx)
 	jne	2f
+	movq	SEG_BLOCKS(%rcx), %r9
+	orq	SEG_NEXT(%rcx), %r9
+	jne	5f
 	movq	THREAD_BIGS(%r8), %r9
 	movq	%r9, SEG_LINK(%rcx)
 	movq	%rcx, THREAD_BIGS(%r8)
@@ -488,6 +506,12 @@ morestack_jumped:
 3:	movq	%rsi, GUARD
 	jmp	*%rdi
 4:	ud2
+5:	RESULTS_PUSH
+	movq	%rcx, %rdi
+	ON_SYSTEM morestack_big_put
+	RESULTS_POP
+	THREAD	%r8
+	jmp	2b
 	.cfi_endproc
 	.size	morestack_jumped, .-morestack_jumped
 
