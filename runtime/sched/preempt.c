@@ -117,8 +117,7 @@ static bool may_hold(struct m *mp, uint32_t why, uintptr_t pc, uintptr_t sp)
     if (load_relaxed(&pp->status) != P_running)
         return false;
     bool stop = why & ASYNC_STOP && load_relaxed(&sched.gcwaiting);
-    bool over = why & ASYNC_SLICE &&
-                load_relaxed(&pp->schedtick) == load_relaxed(&mp->async_tick);
+    bool over = why & ASYNC_SLICE && load_relaxed(&pp->schedtick) == load_relaxed(&mp->async_tick);
     return (stop || over) && !runtime_cut(sp, hi);
 }
 
