@@ -34,7 +34,7 @@ int pthread_tryjoin_np(pthread_t t, void **result)
     return err;
 }
 
-enum { CALLS = 6 };
+enum { CALLS = 12 };
 
 static int owned, let_go, over, in_call, returned, ended;
 static int fds[2];
@@ -69,6 +69,17 @@ static void call(void *arg)
     add(&in_call, 1);
     loam_blocking(read_one, arg);
     add(&returned, 1);
+}
+
+static void nap(void *arg)
+{
+    (void)arg;
+    usleep(50000);
+}
+
+static void call_nap(void *arg)
+{
+    loam_blocking(nap, arg);
 }
 
 static void end_wired(void *arg)
@@ -123,13 +134,16 @@ static void held_owner(int procs, bool pool)
         go(spin, &quit);
     AWAIT_THREAD(preemptions() >= 2);
     store(&quit, 1);
+    for (int i = 0; i < procs + 2;
+         i++) /* that many are idle then, fewer than the calls below take */
+        go(call_nap, NULL);
     go(end_wired, NULL);
     AWAIT_THREAD(load(&ended) == 1 && loam_num_goroutine() == 0);
 
     before = preemptions();
     others = procs > 1 ? procs : 0;
-    CHECK_EQ(loam_call(begin, pool ? fds : NULL), 0);
-    AWAIT_THREAD(load(&in_call) > 0);
+    go(begin, pool ? fds : NULL);
+    AWAIT_THREAD(load(&owned) && preemptions() > before);
     nanosleep(&(struct timespec){.tv_nsec = 20000000}, NULL); /* who is to be stuck, is */
     store(&let_go, 1);
     AWAIT_THREAD(load(&over)); /* it had its turn */
