@@ -330,8 +330,7 @@ struct g *heldqget_locked(void)
 static bool turn_of_held(void)
 {
     return sched.heldq.head != NULL &&
-           (sched.runq.head == NULL ||
-            sched.runq_taken >= sched.heldq.head->lockedm->held_turn);
+           (sched.runq.head == NULL || sched.runq_taken >= sched.heldq.head->lockedm->held_turn);
 }
 
 struct g *globrunqget_locked(struct p *pp, int max)

@@ -34,20 +34,20 @@ struct schedt {
     struct mutex lock;
 
     /* ---- sched.lock ---- */
-    struct p *pidle;                       /* idle Ps */
-    struct m *midle;                       /* idle Ms */
-    int nmidle;                            /* how many */
-    int nmidlelocked;                      /* Ms that wait for their wired goroutine */
-    int mcount;                            /* Ms alive */
-    int mnext;                             /* number of the next M */
-    int maxmcount;                         /* limit on Ms */
-    struct gqueue runq;                    /* the global queue: those not held by a signal, */
-    struct gqueue heldq;                   /* and those that are: runq.c */
-    uint32_t nheldq;                       /* in heldq */
-    uint64_t runq_taken;                   /* of runq */
-    uint32_t held_turns;                   /* preempt.c */
-    int ordered, coming;                   /* Ms that the maker is to make, and those on their way */
-    bool spare_ordered;                    /* one is wanted in advance */
+    struct p *pidle;     /* idle Ps */
+    struct m *midle;     /* idle Ms */
+    int nmidle;          /* how many */
+    int nmidlelocked;    /* Ms that wait for their wired goroutine */
+    int mcount;          /* Ms alive */
+    int mnext;           /* number of the next M */
+    int maxmcount;       /* limit on Ms */
+    struct gqueue runq;  /* the global queue: those not held by a signal, */
+    struct gqueue heldq; /* and those that are: runq.c */
+    uint32_t nheldq;     /* in heldq */
+    uint64_t runq_taken; /* of runq */
+    uint32_t held_turns; /* preempt.c */
+    int ordered, coming; /* Ms that the maker is to make, and those on their way */
+    bool spare_ordered;  /* one is wanted in advance */
     bool maker_asleep, maker_end;
     struct gfreelist gfree[STACK_CLASSES]; /* dead Gs, by the class of their stacks */
     struct g *embryos;                     /* unused embryos; a look without the lock is relaxed */
@@ -101,7 +101,7 @@ struct schedt {
     struct note sysmon_paused, sysmon_resumed;
     struct note maker_note;
     uintptr_t maker_handle; /* const after init, until the end */
-    uint32_t sysmon_want; /* atomic: enum sysmon_want; written under sched.lock */
+    uint32_t sysmon_want;   /* atomic: enum sysmon_want; written under sched.lock */
 };
 
 extern struct schedt sched;

@@ -34,7 +34,7 @@ int pthread_tryjoin_np(pthread_t t, void **result)
     return err;
 }
 
-enum { CALLS = 6 };
+enum { WARM = 4, CALLS = 12 };
 
 static int owned, let_go, over, in_call, returned, ended;
 static int fds[2];
@@ -55,6 +55,13 @@ static void own(void *arg)
         ;
     CHECK_EQ(pthread_mutex_unlock(&libc_lock), 0);
     store(&over, 1);
+}
+
+static int held(void)
+{
+    struct loam_sched_stats s;
+    loam_read_sched_stats(&s);
+    return s.held;
 }
 
 static void read_one(void *arg)
@@ -107,12 +114,15 @@ static void held_owner(int procs, bool pool)
     owned = let_go = over = in_call = returned = ended = 0;
     CHECK_EQ(pipe(fds), 0);
     CHECK_EQ(loam_start(&(struct loam_config){.maxprocs = procs}), 0);
-    /* there is a thread to hold the first one with */
-    int quit = 0;
-    for (int i = 0; i < 2 * procs; i++)
-        go(spin, &quit);
-    AWAIT_THREAD(preemptions() >= 2);
-    store(&quit, 1);
+    /* there are threads to hold the owner with, but not for all calls */
+    for (int i = 0; i < WARM; i++)
+        go(call, NULL);
+    AWAIT_THREAD(load(&in_call) == WARM);
+    for (int i = 0; i < WARM; i++)
+        CHECK_EQ(write(fds[1], "x", 1), 1);
+    AWAIT_THREAD(load(&returned) == WARM);
+    store(&in_call, 0);
+    store(&returned, 0);
     go(end_wired, NULL);
     AWAIT_THREAD(load(&ended) == 1 && loam_num_goroutine() == 0);
 
@@ -122,8 +132,9 @@ static void held_owner(int procs, bool pool)
     if (procs > 1) /* others that want its P */
         for (int i = 0; i < procs; i++)
             go(spin, &let_go);
-    AWAIT_THREAD(preemptions() > before && load(&in_call) > 0);
-    nanosleep(&(struct timespec){.tv_nsec = 20000000}, NULL); /* who is to be stuck, is */
+    /* Mostly it is held by then, and who is to be stuck, is; without a thread to spare it runs on. */
+    for (int i = 0; i < 200 && (i < 20 || preemptions() == before || held() == 0); i++)
+        nanosleep(&(struct timespec){.tv_nsec = 1000000}, NULL);
     store(&let_go, 1);
     AWAIT_THREAD(load(&over)); /* it had its turn */
     AWAIT_THREAD(load(&in_call) == CALLS);
