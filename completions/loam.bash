@@ -25,7 +25,7 @@ _loam_first_file()
     local i
     for ((i = 2; i < ${#COMP_WORDS[@]}; i++)); do
         case ${COMP_WORDS[i]} in
-        -[oODIlL] | --cc | --cflags | --ldflags | --sanitize | --variant)
+        -[oODIlL] | --cc | --cflags | --ldflags | --sanitize | --stack | --variant)
             [[ ${COMP_WORDS[i + 1]} != = ]] || ((i++))
             ((i++))
             ;;
@@ -40,7 +40,7 @@ _loam()
 {
     local word=${COMP_WORDS[COMP_CWORD]} previous=${COMP_WORDS[COMP_CWORD - 1]}
     local commands='build run tour env version help' command=${COMP_WORDS[1]} options
-    local compile='-O -D -I -l -L --cc= --cflags= --ldflags= --sanitize= --variant= --verbose'
+    local compile='-O -D -I -l -L --cc= --cflags= --ldflags= --sanitize= --stack= --variant= --verbose'
     COMPREPLY=()
     if [ "$COMP_CWORD" -eq 1 ]; then
         _loam_words "$commands --help --version"
@@ -78,6 +78,7 @@ _loam()
     build,-[Dl] | run,-[Dl] | build,--[cl]*flags | run,--[cl]*flags) ;;
     build,-[IL] | run,-[IL] | tour,--watch-root) _loam_files '' ;;
     build,--cc | run,--cc) mapfile -t COMPREPLY < <(compgen -c -- "$word") ;;
+    build,--stack | run,--stack) _loam_words 'slots small' ;;
     build,--sanitize | run,--sanitize) _loam_words 'address thread undefined' ;;
     build,--variant | run,--variant) _loam_words 'release debug torture asan tsan ubsan' ;;
     *)

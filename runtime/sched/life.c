@@ -208,22 +208,25 @@ static void end_threads(void)
 /* Stops the world, and what goroutines have going on outside of it. False: all goes on as before. */
 static bool stop_goroutines(int64_t timeout_ns)
 {
-    /* A pool's call may wait for a goroutine, or for a stop of its own: the world goes on between two
-     * looks. With more patience each time: where there is always a call that runs, the next must be
-     * kept from beginning for as long as one takes. */
-    enum { PATIENCE_MIN_NS = 1000000, PATIENCE_MAX_NS = 1000000000 };
+    /* The world goes on between two looks: a pool's call may wait for a goroutine, or for a stop of its
+     * own; what runs may wait in the kernel for a lock of one that preempt.c holds, which only sysmon
+     * gets going again. With more patience each time: where there is always a call that runs, the next
+     * must be kept from beginning for as long as one takes. */
+    enum { PATIENCE_MIN_NS = 1000000, PATIENCE_MAX_NS = 1000000000, PAUSE_MAX_NS = 50000000 };
     int64_t deadline = os_deadline(timeout_ns);
     for (int64_t patience = PATIENCE_MIN_NS;; patience *= 2) {
         int64_t left = deadline - os_nanotime();
-        if (!stop_for_shutdown(timeout_ns < 0 ? -1 : left > 0 ? left : 0))
-            return false;
-        left = deadline - os_nanotime();
-        if (goroutines_abandon(left < patience ? left : patience) == 0)
-            return true;
-        startTheWorld();
+        if (stop_for_shutdown(left < 0 ? 0 : left < patience ? left : patience)) {
+            left = deadline - os_nanotime();
+            if (goroutines_abandon(left < patience ? left : patience) == 0)
+                return true;
+            startTheWorld();
+        }
         if (os_nanotime() >= deadline)
             return false;
-        os_usleep(1000);
+        sysmon_resume();
+        os_usleep((unsigned)(patience < PAUSE_MAX_NS ? patience : PAUSE_MAX_NS) / 1000);
+        sysmon_pause();
         if (patience >= PATIENCE_MAX_NS)
             patience = PATIENCE_MAX_NS / 2;
     }

@@ -82,7 +82,7 @@ class Test(unittest.TestCase):
 
     def test_maxprocs(self):
         def procs(**settings):
-            said = self.said(example("ring"), ("20", "200000"), **settings,
+            said = self.said(example("ring"), ("20", "2000000"), **settings,
                              LOAMDEBUG="schedtrace=1")
             bad = "".join(x for x in said.splitlines(True) if x.startswith("loam:"))
             return set(re.findall(r"gomaxprocs=(\d+) ", said)), bad

@@ -118,7 +118,9 @@ __attribute__((noipa)) static int jumps(long (*volatile how)(long (*)(long), lon
         struct big b = BY(P##big)(BIG(1), 2);                                                      \
         EXPECT(b.v[0] == 1 && b.v[1] == 4 && b.v[19] == 58);                                       \
         EXPECT(BY(P##big_between)(1, BIG(2), 3, BIG(4), 5) == 1 + 2 + 42 + 9 + 16 + 115 + 5);      \
-        EXPECT(BY(P##aligned)(1, (struct aligned){{2, 0, 0, 0, 0, 0, 0, 3}}, 4) == 13);            \
+        EXPECT(BY(P##aligned)(1, (struct aligned){{2, 0, 0, 0, 0, 0, 0, 3}}, 4,                    \
+                              (struct pair){5, 6}, (struct pair){7, 8},                            \
+                              (struct pair){9, 10}) == 126);                                       \
         EXPECT(BY(P##ldouble)(3, 2) == 1.5L);                                                      \
         EXPECT(BY(P##dcomplex)(1 + 2 * I, 3 + 4 * I) == 7 + 10 * I);                               \
         EXPECT(BY(P##ldcomplex)(1 + 2 * I, 3 + 4 * I) == 7 + 10 * I);                              \

@@ -91,10 +91,14 @@ FUNCTION long NAME(big_between)(long a, struct big b, long c, struct big d, doub
     USE return a + b.v[0] + 2 * b.v[19] + 3 * c + 4 * d.v[0] + 5 * d.v[19] + (long)e;
 }
 
-FUNCTION long NAME(aligned)(long a, struct aligned b, int c)
+FUNCTION long NAME(aligned)(long a, struct aligned b, int c, struct pair d, struct pair e,
+                            struct pair f)
 {
-    USE if ((uintptr_t)&b % 64 != 0) return -1;
-    return a + b.v[0] + 2 * b.v[7] + c;
+    USE uintptr_t at = (uintptr_t)&b;
+    __asm__("" : "+r"(at)); /* else the compiler knows already */
+    if (at % 64 != 0)
+        return -1;
+    return a + b.v[0] + 2 * b.v[7] + c + d.a + e.b + 10 * f.b;
 }
 
 FUNCTION long double NAME(ldouble)(long double a, long double b)

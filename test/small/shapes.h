@@ -40,7 +40,8 @@ typedef float vec4 __attribute__((vector_size(16)));
     X(struct doubles, doubles, (struct doubles d, double k))                                       \
     X(struct big, big, (struct big b, long k))                                                     \
     X(long, big_between, (long a, struct big b, long c, struct big d, double e))                   \
-    X(long, aligned, (long a, struct aligned b, int c))                                            \
+    X(long, aligned,                                                                               \
+      (long a, struct aligned b, int c, struct pair d, struct pair e, struct pair f))              \
     X(long double, ldouble, (long double a, long double b))                                        \
     X(double complex, dcomplex, (double complex a, double complex b))                              \
     X(long double complex, ldcomplex, (long double complex a, long double complex b))              \

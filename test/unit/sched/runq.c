@@ -78,7 +78,7 @@ static bool model_put(struct model_p *p, struct g *gp, bool next)
     for (int i = 0; i < RUNQ_BATCH; i++)
         batch[i] = pop(&p->runq);
     batch[RUNQ_BATCH] = gp;
-    for (uint32_t i = LOAM_TORTURE ? RUNQ_BATCH : 0; i > 0; i--) {
+    for (uint32_t i = LOAM_TORTURE ? RUNQ_BATCH - 1 : 0; i > 0; i--) {
         uint32_t j = rand_below(model_rand, i + 1);
         struct g *swap = batch[i];
         batch[i] = batch[j];
