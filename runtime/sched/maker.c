@@ -25,7 +25,7 @@
  *
  * Orders are counted, in sched.lock: `ordered` those that the maker has not begun, `coming` threads that
  * have not arrived. Both are bounded by the idle Ps, so that callers of startm that come before the thread
- * does not make more of them. Who was counted in nmspinning gives that up under the lock, after the order:
+ * do not make more of them. Who was counted in nmspinning gives that up under the lock, after the order:
  * an M that arrives takes an idle P and searches everywhere, or sets needspinning, so that what was made
  * visible up to then is found (proc.c's head). An order itself never counts as spinning: it may last.
  *

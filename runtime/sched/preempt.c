@@ -5,7 +5,7 @@
  * to sleep where it is, with the goroutine on it, so that whatever the goroutine has of its thread stays
  * right: errno, __thread variables, the locks it owns, the FPU (the kernel restores it), libc half-way
  * through malloc. To the scheduler it is a wired goroutine for that time: it lies runnable in the global
- * queue, whoever takes it off lends its P to its thread (startlockedm), the thread wakes (stoplockedm),
+ * queue (heldq, runq.c), whoever takes it off lends its P to its thread (startlockedm), the thread wakes (stoplockedm),
  * returns from the handler, and the goroutine is as free as before. Nothing else is new: a hold is
  * loam_lock_os_thread, loam_yield and loam_unlock_os_thread, put between two instructions.
  *
@@ -27,12 +27,19 @@
  * Malloc must be cut (3): a thread held inside of it owns the lock of an arena, for which another M may
  * wait with its P. Were that M not to be cut, nobody would have a P for the one who could unlock. The
  * same for any lock of the program's: who waits for it in the kernel loses its P by the same signal.
+ * The runtime itself waits for such a lock without a P only; maker.c argues that nobody waits for ever.
  *
  * Async-signal-safety. The handler takes sched.lock, sets notes, moves Gs and Ps: that is safe because
  * the thread was not in the runtime. It allocates nothing, and above all makes no thread, which calls
- * malloc: the P goes to an idle M, of which sysmon makes sure before it sends the signal, or to the idle
- * list, where sysmon finds it with work. All signals are blocked in the handler, and stay so while the
- * thread sleeps.
+ * malloc: the P goes to an idle M, which sysmon orders in advance, or to the thread of the goroutine that
+ * was held first: an exchange, for which there always is one, if only itself. All signals are blocked in
+ * the handler, and stay so while the thread sleeps.
+ *
+ * How many. A thread for each goroutine that has begun and not ended: loops without end all get their
+ * turns, but ten thousand calculations of a few slices each should not be begun together. So where more
+ * than HELD_MANY are held, only every TURNS-th P goes to an idle M, which may begin another; the others
+ * are exchanged. What waits in queues or for a timer then waits TURNS slices instead of one. Threads are
+ * made in advance up to half of max_threads; loops beyond that wait until others end.
  *
  * The stack. It runs on the alternate stack of the thread: on the goroutine's a frame with all vector
  * registers (3.5 KB with AVX-512, 11 KB with AMX) could meet the guard of one that is nearly full. From
@@ -42,7 +49,8 @@
  *
  * Orders. The goroutine's context is published like any other's: by the switch's hook, under sched.lock.
  * m->async is written by who sends, before the signal (a system call on both sides). sched.held is a
- * bound and an answer for a stop, which looks with the world stopped, when nobody can become held.
+ * count for pass_on_locked and an answer for a stop, which looks with the world stopped, when nobody can
+ * become held.
  *
  * Ends. A thread in a handler cannot be unwound, and what it locked is locked. So a stop of the runtime
  * does not abandon it: it is as if it still ran, -EBUSY after the time is over, and stops for shutdown
