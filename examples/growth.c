@@ -12,7 +12,12 @@
  *
  * waits at the bottom of the first recursion until it gets SIGUSR1, so that one can look at it.
  *
- * Built without --stack=small it does the same on one large stack, and there is nothing to tell. */
+ * Built without --stack=small (loam run examples/growth.c) it does the same on one large stack, and there
+ * is nothing to tell.
+ *
+ * What it shows of Loam, beside the Go form:
+ *   go descend(128)                the same call: the stack grows by pieces and is never copied
+ *   debug.SetMaxStack(n)           loam_set_max_stack(n) */
 #define _GNU_SOURCE 1 /* sigaction */
 
 #include <loam.h>

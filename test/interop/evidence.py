@@ -131,7 +131,7 @@ class Stop:
     def check_detail(self):
         """sched.lock is held while this is printed: what lies on the idle lists stays there."""
         need(list(self.ps) == list(range(self.gomaxprocs)), "the Ps in order", self.line, self.ps)
-        need(len(self.ms) >= self.threads - 1, "an M for each thread but the monitor", self.line)
+        need(len(self.ms) >= self.threads - 2, "an M for each thread but the monitor and the maker", self.line)
         free = [p for p in self.ps.values() if p.status == P_STATES["idle"] and p.m is None]
         need(len(free) >= self.idleprocs, "idle Ps", self.line, self.ps)
         free = [m for m in self.ms.values() if m.p is None and m.curg is None]

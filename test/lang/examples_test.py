@@ -41,6 +41,7 @@ def primes(n):
 
 # name, arguments, what it prints, how it ends
 EXPECTED = [
+    ("growth", [], "", 0),
     ("hello", [], "1\n4\n9\n", 0),
     ("sieve", [], primes(100), 0),
     ("sieve", ["7"], primes(7), 0),

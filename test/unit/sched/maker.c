@@ -34,7 +34,7 @@ int pthread_tryjoin_np(pthread_t t, void **result)
     return err;
 }
 
-enum { WARM = 4, CALLS = 12 };
+enum { CALLS = 12 };
 
 static int owned, let_go, over, in_call, returned, ended;
 static int fds[2];
@@ -57,13 +57,6 @@ static void own(void *arg)
     store(&over, 1);
 }
 
-static int held(void)
-{
-    struct loam_sched_stats s;
-    loam_read_sched_stats(&s);
-    return s.held;
-}
-
 static void read_one(void *arg)
 {
     (void)arg;
@@ -76,6 +69,17 @@ static void call(void *arg)
     add(&in_call, 1);
     loam_blocking(read_one, arg);
     add(&returned, 1);
+}
+
+static void nap(void *arg)
+{
+    (void)arg;
+    usleep(50000);
+}
+
+static void call_nap(void *arg)
+{
+    loam_blocking(nap, arg);
 }
 
 static void end_wired(void *arg)
@@ -100,9 +104,19 @@ static void spin(void *arg)
         ;
 }
 
+static int others;
+static uint64_t before;
+
 static void begin(void *arg)
 {
     go(own, NULL);
+    /* It is held before the calls take all threads: one is idle to hold it with. */
+    while (!load(&owned))
+        loam_yield();
+    for (int i = 0; i < others; i++) /* who want its P */
+        go(spin, &let_go);
+    while (preemptions() <= before)
+        loam_yield();
     if (arg != NULL)
         go(new_pool, NULL);
     for (int i = 0; i < CALLS; i++)
@@ -114,27 +128,23 @@ static void held_owner(int procs, bool pool)
     owned = let_go = over = in_call = returned = ended = 0;
     CHECK_EQ(pipe(fds), 0);
     CHECK_EQ(loam_start(&(struct loam_config){.maxprocs = procs}), 0);
-    /* there are threads to hold the owner with, but not for all calls */
-    for (int i = 0; i < WARM; i++)
-        go(call, NULL);
-    AWAIT_THREAD(load(&in_call) == WARM);
-    for (int i = 0; i < WARM; i++)
-        CHECK_EQ(write(fds[1], "x", 1), 1);
-    AWAIT_THREAD(load(&returned) == WARM);
-    store(&in_call, 0);
-    store(&returned, 0);
+    /* there is a thread to hold the first one with */
+    int quit = 0;
+    for (int i = 0; i < 2 * procs; i++)
+        go(spin, &quit);
+    AWAIT_THREAD(preemptions() >= 2);
+    store(&quit, 1);
+    for (int i = 0; i < procs + 2;
+         i++) /* that many are idle then, fewer than the calls below take */
+        go(call_nap, NULL);
     go(end_wired, NULL);
     AWAIT_THREAD(load(&ended) == 1 && loam_num_goroutine() == 0);
 
-    uint64_t before = preemptions();
-    CHECK_EQ(loam_call(begin, pool ? fds : NULL), 0);
-    AWAIT_THREAD(load(&owned));
-    if (procs > 1) /* others that want its P */
-        for (int i = 0; i < procs; i++)
-            go(spin, &let_go);
-    /* Mostly it is held by then, and who is to be stuck, is; without a thread to spare it runs on. */
-    for (int i = 0; i < 200 && (i < 20 || preemptions() == before || held() == 0); i++)
-        nanosleep(&(struct timespec){.tv_nsec = 1000000}, NULL);
+    before = preemptions();
+    others = procs > 1 ? procs : 0;
+    go(begin, pool ? fds : NULL);
+    AWAIT_THREAD(load(&owned) && preemptions() > before);
+    nanosleep(&(struct timespec){.tv_nsec = 20000000}, NULL); /* who is to be stuck, is */
     store(&let_go, 1);
     AWAIT_THREAD(load(&over)); /* it had its turn */
     AWAIT_THREAD(load(&in_call) == CALLS);
