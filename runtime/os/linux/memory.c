@@ -175,18 +175,10 @@ void *os_mem_map_huge_pages(size_t size, size_t align, const char *name)
     struct thread *t = libc_enter();
     int saved = errno;
     /* the kernel mostly puts it right below the one before */
-    char *p = os_mem_map(size, name);
+    void *p = map(size, PROT_READ | PROT_WRITE, name);
     if (p != NULL && ((uintptr_t)p & (align - 1)) != 0) {
         (void)munmap(p, size);
-        p = os_mem_map(size + align, name);
-        if (p != NULL) {
-            char *aligned = (char *)align_up((uintptr_t)p, align);
-            if (aligned > p)
-                (void)munmap(p, (size_t)(aligned - p));
-            if (p + align > aligned)
-                (void)munmap(aligned + size, (size_t)(p + align - aligned));
-            p = aligned;
-        }
+        p = map_aligned(size, align, PROT_READ | PROT_WRITE, name);
     }
     if (p != NULL)
         (void)madvise(p, size, MADV_HUGEPAGE); /* EINVAL: the kernel has no huge pages */
