@@ -1,5 +1,6 @@
-/* A handler of the program's on a goroutine's stack, which has cut the runtime where that has a lock, and takes
- * longer than a slice: the goroutine is not held there, or nobody would give the lock back. */
+/* Where a goroutine is not held. A handler of the program's on a goroutine's stack, which has cut the runtime where that has a lock, and takes
+ * longer than a slice: the goroutine is not held there, or nobody would give the lock back. And between
+ * libc_enter and libc_leave. */
 #include "chan/chan_int.h"
 #include "schedtest.h"
 
@@ -33,8 +34,46 @@ static void circulate(void *arg)
     }
 }
 
+static uint64_t preemptions(void)
+{
+    struct loam_sched_stats s;
+    loam_read_sched_stats(&s);
+    return s.preemptions;
+}
+
+static void wait_for_turns(void *arg)
+{
+    while (!load((int *)arg))
+        loam_yield();
+}
+
+/* As if the runtime were in libc, then as if it were not, beside one that wants the only P. */
+static void counted_as_libc(void *arg)
+{
+    struct thread *t = libc_enter();
+    uint64_t before = preemptions();
+    for (int64_t from = clock_ns(); clock_ns() - from < 40 * LOAM_MILLISECOND;)
+        ;
+    CHECK_EQ(preemptions(), before);
+    libc_leave(t);
+    while (preemptions() == before)
+        ;
+    store((int *)arg, 1);
+}
+
+static void in_libc(void)
+{
+    int over = 0;
+    CHECK_EQ(loam_start(&(struct loam_config){.maxprocs = 1}), 0);
+    go(wait_for_turns, &over);
+    go(counted_as_libc, &over);
+    AWAIT_THREAD(load(&over) && loam_num_goroutine() == 0);
+    CHECK_EQ(loam_stop(-1), 0);
+}
+
 int main(void)
 {
+    in_libc();
     struct sigaction action = {.sa_handler = on_profile, .sa_flags = SA_RESTART};
     struct itimerval often = {{0, 1000}, {0, 1000}}, never = {{0, 0}, {0, 0}};
     CHECK_EQ(loam_start(&(struct loam_config){.maxprocs = 1}), 0);
