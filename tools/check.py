@@ -1,8 +1,10 @@
 #!/usr/bin/env python3
 """The work behind ./check: builds, takes the tour, runs the gates and the tests of all variants.
 
-Every build, gate, tour and test counts as one check. Prints one line a phase with its duration,
-then the failures with the ends of their logs, and as the very last line "N passed, N failed".
+Every build, gate, tour and test counts as one check. While the tests of one variant run, the next are
+built at the lowest priority: many tests wait more than they compute. Prints one line a phase with its
+duration (a build's is its own, whatever ran beside it), then the failures with the ends of their logs,
+and as the very last line "N passed, N failed".
 The logs stay in build/check/.
 
 A test that fails is run a second time, alone. One that passes then is counted as passed, and shown as
@@ -43,6 +45,9 @@ PHASES = ["tour", "gates"] + [b.name for b in BUILDS]
 # The verdict is passed, failed, skipped, or flaky.
 Result = collections.namedtuple("Result", "phase name verdict log")
 
+# What runs, for who ends before its thread does.
+processes = set()
+
 
 def run(log, command, env=None, timeout=None):
     """Runs a command with its output in a log; returns its status."""
@@ -52,6 +57,7 @@ def run(log, command, env=None, timeout=None):
         process = subprocess.Popen(command, cwd=ROOT, stdin=subprocess.DEVNULL, stdout=out,
                                    stderr=subprocess.STDOUT, env={**os.environ, **(env or {})},
                                    start_new_session=True)
+        processes.add(process)
         try:
             return process.wait(timeout)
         except subprocess.TimeoutExpired:
@@ -63,6 +69,7 @@ def run(log, command, env=None, timeout=None):
             if process.poll() is None:
                 os.killpg(process.pid, signal.SIGKILL)
                 process.wait()
+            processes.discard(process)
 
 
 def tail(path):
@@ -91,30 +98,21 @@ class Check:
         self.results.append(Result(phase, name, "passed" if passed else "failed", log))
 
     def phase(self, name, work):
-        """Runs a phase and prints its line."""
+        """Runs a phase and prints its line. The work may return how long it took."""
         begin, before = time.monotonic(), len(self.results)
-        work()
+        seconds = work()
         mine = collections.Counter(r.verdict for r in self.results[before:])
         counts = "%d passed, %d failed" % (mine["passed"], mine["failed"])
         for verdict in ("skipped", "flaky"):
             if mine[verdict]:
                 counts += ", %d %s" % (mine[verdict], verdict)
-        print("%-16s %-36s %6.1f s" % (name, counts, time.monotonic() - begin), flush=True)
+        print("%-16s %-36s %6.1f s" % (name, counts, seconds or time.monotonic() - begin), flush=True)
 
-    def build(self, b):
-        log = os.path.join(LOGS, b.name + "-build.log")
-        folder = os.path.join(ROOT, b.folder)
-        options = [*b.options, "-Dwerror=true"]
-        if os.path.exists(os.path.join(folder, "build.ninja")):
-            set_up = ["meson", "configure", b.folder, *options]
-        else:
-            set_up = ["meson", "setup", b.folder, *options]
-            if os.path.exists(log):
-                os.remove(log)  # of the first attempt, ahead: this one says the same
-        passed = run(log, set_up, {"CC": b.cc}) == 0
-        passed = passed and run(log, ["ninja", "-C", b.folder, "-k", "0"]) == 0
+    def built(self, b, future):
+        """Waits for a build and counts it; returns how long it took."""
+        passed, log, seconds = future.result()
         self.add(b.name, "build", passed, log)
-        return passed
+        return seconds
 
     def test(self, b):
         log = os.path.join(LOGS, b.name + "-test.log")
@@ -192,14 +190,31 @@ class Check:
         return 1 if counts["failed"] or not counts["passed"] else 0
 
 
-def set_up_ahead(builds):
-    """Configures new build directories two at a time: Meson uses one core only."""
-    def one(b):
-        if not os.path.exists(os.path.join(ROOT, b.folder, "build.ninja")):
-            run(os.path.join(LOGS, b.name + "-build.log"),
-                ["meson", "setup", b.folder, *b.options, "-Dwerror=true"], {"CC": b.cc})
-    with concurrent.futures.ThreadPoolExecutor(2) as pool:
-        list(pool.map(one, builds))
+def build(b, politely):
+    """Configures and builds a variant; returns whether that went well, its log, and how long it took."""
+    begin, log = time.monotonic(), os.path.join(LOGS, b.name + "-build.log")
+    configured = os.path.exists(os.path.join(ROOT, b.folder, "build.ninja"))
+    nice = ["nice", "-n", "19"] if politely else []
+    passed = run(log, [*nice, "meson", "configure" if configured else "setup", b.folder, *b.options,
+                       "-Dwerror=true"], {"CC": b.cc}) == 0
+    passed = passed and run(log, [*nice, "ninja", "-C", b.folder, "-k", "0"]) == 0
+    return passed, log, time.monotonic() - begin
+
+
+def run_phases(check, builds, phases, builder):
+    ahead = {builds[0]: builder.submit(build, builds[0], False)}
+    for b in builds:
+        check.phase(b.name + " build", lambda: check.built(b, ahead[b]))
+        passed = ahead[b].result()[0]
+        if b is BUILDS[0]:
+            if "tour" in phases and passed:
+                check.phase("tour", check.tour)
+            if "gates" in phases:
+                check.phase("gates", check.gates)
+        if b is builds[0]:  # not earlier: tour and gates must not find the others' load
+            ahead.update({other: builder.submit(build, other, True) for other in builds[1:]})
+        if passed and b.name in phases:
+            check.phase(b.name + " tests", lambda: check.test(b))
 
 
 def main():
@@ -223,18 +238,13 @@ def main():
     builds = [b for b in BUILDS if b.name in phases]
     if BUILDS[0] not in builds and {"tour", "gates"} & set(phases):
         builds.insert(0, BUILDS[0])
-    # The first build is the one that tour and gates look at; it must not find the others' load.
-    set_up_ahead(builds[1:])
-    for b in builds:
-        built = []
-        check.phase(b.name + " build", lambda: built.append(check.build(b)))
-        if b is BUILDS[0]:
-            if "tour" in phases and built[0]:
-                check.phase("tour", check.tour)
-            if "gates" in phases:
-                check.phase("gates", check.gates)
-        if built[0] and b.name in phases:
-            check.phase(b.name + " tests", lambda: check.test(b))
+    builder = concurrent.futures.ThreadPoolExecutor(1)
+    try:
+        run_phases(check, builds, phases, builder)
+    finally:
+        builder.shutdown(wait=False, cancel_futures=True)
+        for process in list(processes):
+            os.killpg(process.pid, signal.SIGKILL)
     return check.finish(time.monotonic() - begin)
 
 

@@ -26,11 +26,13 @@ import time
 TIMEOUT_STATUS = 124
 ADDR_NO_RANDOMIZE = 0x0040000
 
-# Defaults only: what the environment already says stays.
+# Defaults only: what the environment already says stays. TSan sleeps a second at the end of each process
+# that has more than one thread or fiber, to see what the others still do: of tests that start hundreds of
+# processes that was most of the time.
 SANITIZERS = {
     "ASAN_OPTIONS": "detect_leaks=0:abort_on_error=0:exitcode=99:detect_stack_use_after_return=0",
     "UBSAN_OPTIONS": "print_stacktrace=1:halt_on_error=1:exitcode=99",
-    "TSAN_OPTIONS": "halt_on_error=1:exitcode=99:second_deadlock_stack=1",
+    "TSAN_OPTIONS": "halt_on_error=1:exitcode=99:second_deadlock_stack=1:atexit_sleep_ms=10",
 }
 
 
