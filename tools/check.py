@@ -202,17 +202,17 @@ def build(b, politely):
 
 
 def run_phases(check, builds, phases, builder):
-    ahead = {builds[0]: builder.submit(build, builds[0], False)}
+    ahead = {builds[0].name: builder.submit(build, builds[0], False)}
     for b in builds:
-        check.phase(b.name + " build", lambda: check.built(b, ahead[b]))
-        passed = ahead[b].result()[0]
+        check.phase(b.name + " build", lambda: check.built(b, ahead[b.name]))
+        passed = ahead[b.name].result()[0]
         if b is BUILDS[0]:
             if "tour" in phases and passed:
                 check.phase("tour", check.tour)
             if "gates" in phases:
                 check.phase("gates", check.gates)
         if b is builds[0]:  # not earlier: tour and gates must not find the others' load
-            ahead.update({other: builder.submit(build, other, True) for other in builds[1:]})
+            ahead.update({other.name: builder.submit(build, other, True) for other in builds[1:]})
         if passed and b.name in phases:
             check.phase(b.name + " tests", lambda: check.test(b))
 
