@@ -54,8 +54,17 @@ static void wake_locked(void)
     }
 }
 
+/* At the limit of threads while some are held: loops that are preempted must not end a program that
+ * would go on without preemption. A held one gets the P, or whoever becomes idle first. */
+static bool held_at_limit(void)
+{
+    return sched.mcount >= sched.maxmcount && load_relaxed(&sched.held) != 0;
+}
+
 void order_m_locked(void)
 {
+    if (held_at_limit())
+        return; /* sysmon tries again while something is queued */
     int wanted = (int)load_relaxed(&sched.npidle);
     if (sched.ordered + sched.coming >= (wanted > 1 ? wanted : 1))
         return;
@@ -63,12 +72,14 @@ void order_m_locked(void)
     wake_locked();
 }
 
-bool m_spare(void)
+struct m *m_spare(void)
 {
     lock(&sched.lock);
-    bool idle = sched.midle != NULL;
-    /* half of the threads are for those that must have one */
-    if (!idle && sched.mcount < sched.maxmcount / 2 && sched.ordered + sched.coming == 0 &&
+    struct m *idle = sched.midle;
+    /* Half of the threads are for those that must have one. But with one beyond its loops a P can be taken
+     * from any of them. */
+    int most = load_relaxed(&sched.held) == 0 ? sched.maxmcount : sched.maxmcount / 2;
+    if (idle == NULL && sched.mcount < most && sched.ordered + sched.coming == 0 &&
         !sched.spare_ordered) {
         sched.spare_ordered = true;
         wake_locked();
@@ -122,13 +133,14 @@ static void maker(void *arg)
             sched.spare_ordered = false;
         else
             sched.ordered--;
-        bool needed = sched.midle == NULL; /* one has become idle since */
+        bool needed = sched.midle == NULL && /* else one has become idle since */
+                      !(spare ? sched.mcount >= sched.maxmcount : held_at_limit());
         sched.coming += needed;
         unlock(&sched.lock);
         if (needed)
             make(spare);
         else
-            wakep(); /* does with that one what an arrival does */
+            wakep(); /* does with an idle one what an arrival does */
         lock(&sched.lock);
     }
     unlock(&sched.lock);

@@ -72,6 +72,7 @@
 #include <signal.h>
 
 enum { HELD_MANY = 64, TURNS = 8 }; /* see the head */
+enum { BRIEF_US = 30 };
 
 /* What an M is asked for by the signal. */
 enum { ASYNC_SLICE = 1, ASYNC_STOP = 2 };
@@ -84,6 +85,8 @@ static bool on; /* const after init */
 static uintptr_t loader_lo,
     loader_hi;                    /* const after init: of the loader's code, where TLS needs it */
 static uintptr_t handlers_return; /* const after init: to libc, from every handler */
+static os_handler on_sigurg;
+static struct os_front front = {.sig = SIGURG, .fn = on_sigurg};
 
 static bool in_runtime(uintptr_t pc)
 {
@@ -129,13 +132,27 @@ static bool may_hold(struct m *mp, uint32_t why, uintptr_t pc, uintptr_t sp)
     return (stop || over) && !runtime_cut(sp, hi);
 }
 
-/* Who gets the P of a held goroutine: an idle M, which goes through the queues, or, where there is none or
- * many are held, the thread of the one that was held first, maybe this one again. */
+static uint32_t many(void)
+{
+    uint32_t half = (uint32_t)sched.maxmcount / 2;
+    return half < HELD_MANY ? half : HELD_MANY;
+}
+
+/* findRunnable would come to a held goroutine first. */
+static bool held_is_next_locked(struct p *pp)
+{
+    int64_t timer = load_relaxed(&pp->timers_when);
+    return turn_of_held_locked() && runqempty(pp) && (timer == 0 || timer > os_nanotime());
+}
+
+/* Who gets the P of a held goroutine: the thread of the one that was held first, maybe this one again,
+ * where its turn has come, or no M is idle, or many are held; else an idle M, which goes through the
+ * queues. */
 static struct m *pass_on_locked(struct p *pp)
 {
     struct m *next = sched.midle;
-    bool exchange = load_relaxed(&sched.held) > HELD_MANY && ++sched.held_turns % TURNS != 0;
-    if (next != NULL && !exchange) {
+    bool exchange = load_relaxed(&sched.held) > many() && ++sched.held_turns % TURNS != 0;
+    if (next != NULL && !exchange && !held_is_next_locked(pp)) {
         sched.midle = next->schedlink;
         sched.nmidle--;
         next->nextp = pp;
@@ -160,6 +177,7 @@ static void hold_hook(struct m *mp, struct g *gp)
     unlock(&sched.lock);
     if (next != NULL)
         notewakeup(&next->park);
+    os_handler_sleeps();
 }
 
 static void hold(struct m *mp, struct g *gp)
@@ -173,7 +191,13 @@ static void hold(struct m *mp, struct g *gp)
     count_owner(&mp->holds, 1);
     store_release(&mp->held, true); /* release: the registers are there */
     traceev(EV_GoStop, trace_clock(), gp->goid, 0);
+    uint64_t from = arch_ticks();
     gswitch_to_g0(mp, gp, hold_hook);
+    bool brief = arch_ticks() - from < BRIEF_US * sched.ticks_per_us;
+    mp->hold_looks = brief ? BRIEF_US : 0; /* mostly the next is as long */
+    struct p *pp = mp->p;
+    store_relaxed(&pp->resumed_at, os_nanotime());
+    store_release(&pp->resumed_tick, load_relaxed(&pp->schedtick)); /* release: resumed_at */
     store_relaxed(&mp->held, false);
     add_seqcst(&sched.held, -1u);
     if (!wired) {
@@ -184,10 +208,11 @@ static void hold(struct m *mp, struct g *gp)
 
 static void on_sigurg(int sig, siginfo_t *info, void *uc)
 {
+    (void)sig;
     /* The sender first: on a foreign thread even a thread-local may need memory. By the mark, not by the
      * request, which an earlier signal may have found already. */
     if (info->si_code != SI_QUEUE || info->si_ptr != &sched) {
-        os_signal_pass_on(sig, info, uc);
+        os_front_pass_on(&front, info, uc);
         return;
     }
     struct m *mp = getm();
@@ -210,17 +235,27 @@ static void on_sigurg(int sig, siginfo_t *info, void *uc)
 
 static void ask(struct m *mp, uint32_t why)
 {
-    os_signal_keep(SIGURG, on_sigurg); /* the program may have put another in its place */
+    os_front_keep(&front);            /* the program may have put another in its place */
     (void)or_acqrel(&mp->async, why);  /* release: async_tick */
     (void)os_tgkill_marked(mp->tid, SIGURG, &sched);
 }
 
-void preempt_by_signal(struct m *mp, uint32_t tick)
+void preempt_by_signal(struct m *mp, struct p *pp, uint32_t tick)
 {
-    if (!on || !load_acquire(&mp->alive) || (!m_spare() && load_relaxed(&sched.held) == 0))
+    if (!on || !load_acquire(&mp->alive))
+        return;
+    struct m *next = m_spare();
+    if (next == NULL && load_relaxed(&sched.held) == 0)
         return;
     store_relaxed(&mp->async_tick, tick);
     ask(mp, ASYNC_SLICE);
+    /* A guess at who will get the P: waking up takes a thread as long as the signal takes. */
+    lock(&sched.lock);
+    if (held_is_next_locked(pp))
+        next = sched.heldq.head->lockedm;
+    unlock(&sched.lock);
+    if (next != NULL)
+        notenudge(&next->park);
 }
 
 void preempt_all_by_signal(void)
@@ -244,7 +279,7 @@ static bool text_is_ours(void)
 void preempt_fini(void)
 {
     if (on)
-        os_signal_unshare(SIGURG, on_sigurg);
+        (void)os_front_remove(&front);
     on = false;
 }
 
@@ -258,7 +293,7 @@ void preempt_init(bool handlers)
     loader_lo = loader_hi = 0;
     if (LOAM_SHARED && !os_code_around(os_tls_function(), &loader_lo, &loader_hi))
         return;
-    on = text_is_ours() && os_signal_share(SIGURG, on_sigurg) == 0;
+    on = text_is_ours() && os_front_install(&front) == 0;
     handlers_return = on ? os_signal_return(SIGURG) : 0;
     if (on && handlers_return == 0)
         preempt_fini();
