@@ -133,7 +133,8 @@ void os_front_pass_on(struct os_front *f, siginfo_t *info, void *ucontext);
 bool os_signal_is_fault(const siginfo_t *info);
 /* In a handler that leaves its frames on the alternate stack and sleeps on another, where this is called:
  * from here to its return, which undoes it, the thread has no alternate stack, so that nobody writes over
- * those frames, and lets in libc's own signals, by which setuid reaches every thread and waits for it. */
+ * those frames, and lets in libc's own signals alone, by which setuid reaches every thread and waits for
+ * it. */
 void os_handler_sleeps(void);
 /* The address that handlers return to, which libc gives to the kernel: as of the installed handler. 0:
  * not known. */

@@ -181,7 +181,8 @@ void os_handler_sleeps(void)
     (void)sigaltstack(&none, NULL);
     /* not by pthread_sigmask, which does not know these two */
     uint64_t of_libc = UINT64_C(1) << (SIG_CANCEL - 1) | UINT64_C(1) << (SIG_SETXID - 1);
-    (void)syscall(SYS_rt_sigprocmask, SIG_UNBLOCK, &of_libc, NULL, sizeof of_libc);
+    uint64_t others = ~of_libc;
+    (void)syscall(SYS_rt_sigprocmask, SIG_SETMASK, &others, NULL, sizeof others);
     errno = saved;
     libc_leave(t);
 }
