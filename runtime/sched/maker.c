@@ -54,17 +54,8 @@ static void wake_locked(void)
     }
 }
 
-/* At the limit of threads while some are held: loops that are preempted must not end a program that
- * would go on without preemption. A held one gets the P, or whoever becomes idle first. */
-static bool held_at_limit(void)
-{
-    return sched.mcount >= sched.maxmcount && load_relaxed(&sched.held) != 0;
-}
-
 void order_m_locked(void)
 {
-    if (held_at_limit())
-        return; /* sysmon tries again while something is queued */
     int wanted = (int)load_relaxed(&sched.npidle);
     if (sched.ordered + sched.coming >= (wanted > 1 ? wanted : 1))
         return;
@@ -115,6 +106,31 @@ static void make(bool spare)
         newm_failed(err);
 }
 
+/* The order at hand is of no use any more, or not to be had: an M is idle, or, at the limit of threads, no P
+ * is: a held goroutine has got it, or who came back from a call. */
+static bool settled_locked(bool spare)
+{
+    if (sched.midle != NULL)
+        return true;
+    if (sched.mcount < sched.maxmcount)
+        return false;
+    return spare || load_relaxed(&sched.npidle) == 0;
+}
+
+/* Exceeding the limit ends the program. Before that those are awaited that are about to become idle, or to
+ * return from a short call. The lock, which is given back meanwhile. */
+static void be_patient_locked(void)
+{
+    enum { PATIENCE_MS = 100 };
+    for (int i = 0; i < PATIENCE_MS && sched.mcount >= sched.maxmcount && !settled_locked(false) &&
+                    !sched.maker_end;
+         i++) {
+        unlock(&sched.lock);
+        os_usleep(1000);
+        lock(&sched.lock);
+    }
+}
+
 static void maker(void *arg)
 {
     (void)arg;
@@ -129,13 +145,16 @@ static void maker(void *arg)
             lock(&sched.lock);
             continue;
         }
+        if (!spare)
+            be_patient_locked();
+        bool needed = !settled_locked(spare);
         if (spare)
             sched.spare_ordered = false;
         else
             sched.ordered--;
-        bool needed = sched.midle == NULL && /* else one has become idle since */
-                      !(spare ? sched.mcount >= sched.maxmcount : held_at_limit());
         sched.coming += needed;
+        if (!needed)
+            sched.needspinning = true; /* somebody relies on a search */
         unlock(&sched.lock);
         if (needed)
             make(spare);

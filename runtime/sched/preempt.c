@@ -120,7 +120,7 @@ static bool may_hold(struct m *mp, uint32_t why, uintptr_t pc, uintptr_t sp)
     struct g *gp = mp->curg;
     struct p *pp = mp->p;
     uintptr_t lo, hi;
-    if (gp == NULL || pp == NULL || mp->incall || mp->hook_g != NULL || gp->m != mp ||
+    if (gp == NULL || pp == NULL || mp->hook_g != NULL || gp->m != mp ||
         load_relaxed(&gp->status) != G_running || (sp >= mp->g0.stack.lo && sp < mp->g0.stack.hi) ||
         !stack_piece(gp, guard_of(mp), sp, &lo, &hi))
         return false;

@@ -3,14 +3,15 @@
  * one, each interrupted itself and in a handler on the goroutine's stack.
  *
  * What of preempt.c each of these is to notice, when it is taken out:
- *   points        the wiring, errno kept by os/, in_libc, incall, the check for g0, m.locks where it is
- *                 counted, schedtick, hook_g, the return address of the kernel
+ *   points        the wiring, errno kept by os/, in_libc, the check for g0, m.locks where it is counted,
+ *                 schedtick, hook_g, the return address of the kernel
  *   each_step     the check of the program counter; in_handlers: runtime_cut
  *   ids           os_handler_sleeps, both halves
- *   few_threads   many()'s half, held_at_limit, a spare thread beyond half of them
+ *   few_threads   a spare thread beyond half of them; be_patient_locked, mostly
  * Of the others: test/unit/sched/preempt.c (os_front_keep: handlers; HELD_MANY: capped; the stop of the
  * runtime: stop_is_refused), maker.c, cut.c, and the registers: test/stress/sched/preempt.c. */
 #include "sched/sched_int.h"
+#include "../../child.h"
 #include "schedtest.h"
 
 #include <errno.h>
@@ -163,6 +164,36 @@ static void points(void *arg)
     loam_unlock_os_thread();
 }
 
+/* Takes longer than anybody looks before he sleeps. */
+static void take_turns(void *arg)
+{
+    while (!load((int *)arg)) {
+        for (int64_t from = clock_ns(); clock_ns() - from < LOAM_MILLISECOND / 2;)
+            ;
+        loam_yield();
+    }
+}
+
+/* Another gets the P meanwhile, and the thread sleeps. */
+static void sleeps(void *arg)
+{
+    static int over;
+    struct m *mp = getm();
+    AWAIT(m_spare() != NULL);
+    go(take_turns, &over);
+    clobbers = true;
+    for (int i = 0; i < 20; i++) {
+        uint64_t before = mp->holds;
+        errno = 1234;
+        send(mp, mp->p->schedtick);
+        CHECK_EQ(errno, 1234);
+        CHECK(mp->holds != before);
+    }
+    clobbers = false;
+    store(&over, 1);
+    (void)arg;
+}
+
 /* ---- At each instruction ----------------------------------------------------------------------------- */
 
 #ifdef __x86_64__
@@ -308,6 +339,9 @@ static void ids(void)
         AWAIT_THREAD(stats().held >= LOOPS - 1);
         set_ids(NULL);
         CHECK_EQ(loam_call(set_ids, NULL), 0);
+        stopTheWorld(STW_DUMP);
+        set_ids(NULL); /* nobody gets a turn meanwhile */
+        startTheWorld();
         await_turns(LOOPS); /* each goes on where it was */
     }
     store(&quit, 1);
@@ -385,12 +419,37 @@ static void few_threads(void)
     close(fds[1]);
 }
 
+/* More calls than there may be threads, and nobody held. */
+static void exhausts(void *arg)
+{
+    struct loam_config config = {.maxprocs = 1, .max_threads = 3};
+    CHECK_EQ(loam_start(&config), 0);
+    for (int i = 0; i < 5; i++)
+        go(call, arg);
+    for (;;)
+        pause();
+}
+
+static struct outcome outcome;
+
+static void too_few_threads(void)
+{
+    CHECK_EQ(pipe(fds), 0);
+    in_child_with(&outcome, exhausts, NULL, 60, NULL);
+    CHECK_EQ(outcome.exit, 2);
+    CHECK_HAS(outcome.err, "thread exhaustion: the program exceeds the limit of 3 threads");
+    close(fds[0]);
+    close(fds[1]);
+}
+
 int main(void)
 {
     on_goroutine(1, points, NULL);
+    on_goroutine(1, sleeps, NULL);
     each_step(false);
     each_step(true);
     ids();
     few_threads();
+    too_few_threads();
     return 0;
 }
