@@ -112,7 +112,8 @@ void os_signal_remove(int sig, os_handler *fn);
 struct os_front {
     int sig;
     os_handler *fn;
-    bool as_theirs; /* with the flags and the mask of theirs, else with all signals blocked, SA_RESTART */
+    bool
+        as_theirs; /* with the flags and the mask of theirs, else with all signals blocked, SA_RESTART */
     /* The rest is signal.c's. */
     struct sigaction theirs; /* busy */
     uint32_t busy;           /* atomic: somebody changes the disposition */

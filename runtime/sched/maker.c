@@ -29,6 +29,11 @@
  * an M that arrives takes an idle P and searches everywhere, or sets needspinning, so that what was made
  * visible up to then is found (proc.c's head). An order itself never counts as spinning: it may last.
  *
+ * At the limit of threads an order for which there is no P any more is dropped, and one for which there is
+ * has to wait: the end of the program comes when for 100 ms neither an M became idle nor the P was taken.
+ *
+ * test/litmus/model_maker.c is a model of it.
+ *
  * Where nothing is held by signals there is no maker, and startm makes the thread itself: nobody sleeps
  * with a lock of libc, and a seeded run is one thread.
  *

@@ -39,13 +39,25 @@
  * turns, but ten thousand calculations of a few slices each should not be begun together. So where more
  * than HELD_MANY are held, only every TURNS-th P goes to an idle M, which may begin another; the others
  * are exchanged. What waits in queues or for a timer then waits TURNS slices instead of one. Threads are
- * made in advance up to half of max_threads; loops beyond that wait until others end.
+ * made in advance up to half of max_threads, and one in any case; loops beyond that are exchanged, and
+ * those that have not begun wait until others end. With all threads in calls, one of them in a loop and none
+ * held, there is nobody who could take a P: the loop keeps it until a thread is free. (A stop of the world
+ * takes it all the same.)
+ *
+ * When. sysmon's rounds end when a slice does that somebody waits for; when a held goroutine goes on is noted
+ * exactly (resumed_at), of others sysmon knows what it sees, to half a millisecond at worst. The thread that
+ * will get the P is nudged together with the signal: it wakes up and looks for a moment. If the last hold
+ * of a thread was brief, it looks before it sleeps. And where findRunnable would come to a held goroutine first
+ * (held_is_next_locked) that one's thread is woken, not an idle M that would pass the P on.
  *
  * The stack. It runs on the alternate stack of the thread: on the goroutine's a frame with all vector
  * registers (3.5 KB with AVX-512, 11 KB with AMX) could meet the guard of one that is nearly full. From
  * there it switches to g0, the alternate stack keeps the handler's frames. The kernel takes a stack for
- * unused whose thread is elsewhere, and would run the next handler over them: hence all are blocked.
- * (SS_AUTODISARM would allow others, but leave them the stack of g0.)
+ * unused whose thread is elsewhere, and would run the next handler over them: hence all are blocked, but
+ * libc's own two. By these setuid and its like ask every thread and wait for the answers, which may be for
+ * ever while the world is stopped. So there is no alternate stack while the thread sleeps (os_handler_sleeps),
+ * and they run on g0's; the return from the handler puts it back. SS_AUTODISARM would do it too, but a
+ * program's handler on the alternate stack that ends by siglongjmp would leave the thread without one.
  *
  * Orders. The goroutine's context is published like any other's: by the switch's hook, under sched.lock.
  * m->async is written by who sends, before the signal (a system call on both sides). sched.held is a
@@ -61,7 +73,8 @@
  * runtime; TSan, which runs handlers only where the program calls what it intercepts, at a moment of its
  * own choice, and would see two fibers on one alternate stack.
  *
- * Rejected: resuming on any thread with a copy of the registers (wrong for C, see the head); a counter
+ * Rejected: a timer for each M (timer_create) in place of sysmon's rounds: two system calls a slice by who makes
+ * somebody wait, for what costs sysmon one round; resuming on any thread with a copy of the registers (wrong for C, see the head); a counter
  * in every public function (a nanosecond each). */
 #include "sched/sched_int.h"
 
@@ -236,7 +249,7 @@ static void on_sigurg(int sig, siginfo_t *info, void *uc)
 static void ask(struct m *mp, uint32_t why)
 {
     os_front_keep(&front);            /* the program may have put another in its place */
-    (void)or_acqrel(&mp->async, why);  /* release: async_tick */
+    (void)or_acqrel(&mp->async, why); /* release: async_tick */
     (void)os_tgkill_marked(mp->tid, SIGURG, &sched);
 }
 

@@ -155,15 +155,15 @@ struct runq {
 };
 
 struct p {
-    uint32_t status;      /* atomic; states.tbl */
-    int id;               /* const */
-    struct m *m;          /* owner M; NULL while idle or in a blocking call */
-    struct p *link;       /* sched.lock: list of idle Ps */
-    uint32_t schedtick;   /* owner M writes: schedules that began a slice */
-    uint32_t syscalltick; /* owner M writes: blocking calls */
+    uint32_t status;       /* atomic; states.tbl */
+    int id;                /* const */
+    struct m *m;           /* owner M; NULL while idle or in a blocking call */
+    struct p *link;        /* sched.lock: list of idle Ps */
+    uint32_t schedtick;    /* owner M writes: schedules that began a slice */
+    uint32_t syscalltick;  /* owner M writes: blocking calls */
     int64_t resumed_at;    /* atomic: when a held goroutine went on, in the slice with */
     uint32_t resumed_tick; /* atomic: this schedtick */
-    struct {              /* sysmon: what it saw last */
+    struct {               /* sysmon: what it saw last */
         uint32_t schedtick, syscalltick;
         int64_t schedwhen, syscallwhen, lookwhen;
         int64_t flagwhen; /* the M was asked by its flag */

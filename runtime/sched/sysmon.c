@@ -5,7 +5,8 @@
  *    them (immediately otherwise not: the call mostly returns soon and finds its P);
  *  - asks goroutines that run for longer than their slice into the scheduler: 10 ms, or 1 ms while
  *    another waits on the same P. The request is a flag that runtime calls look at; who does not look
- *    while another waits gets a signal (preempt.c);
+ *    for 100 us while another waits gets a signal (preempt.c). A round ends early for either, and for a
+ *    timer that will then want the P; with nobody waiting there are no more rounds than else;
  *  - starts a thread for timers that are due while all Ps run something long;
  *  - counts threads that sleep in the kernel with a P without having said so;
  *  - follows CPU affinity and the cgroup's quota, once a second;
@@ -100,8 +101,8 @@ static int64_t look_at_running(struct p *pp, int64_t now)
         or_relaxed(&mp->preempt, PREEMPT_SLICE);
     }
     if (contended) {
-        next = later(later(flag, pp->seen.flagwhen) + FLAG_AHEAD_NS,
-                     pp->seen.askwhen + ASK_AGAIN_NS);
+        next =
+            later(later(flag, pp->seen.flagwhen) + FLAG_AHEAD_NS, pp->seen.askwhen + ASK_AGAIN_NS);
         if (now >= next) {
             pp->seen.askwhen = now;
             preempt_by_signal(mp, pp, tick);

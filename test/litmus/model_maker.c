@@ -97,7 +97,8 @@ static void maker(struct run *r)
 {
     BEGIN;
     for (;;) {
-        OP(V(A) = (int8_t)choose(r, 2)); /* it arrives now, or later: at the latest when there is no order */
+        OP(V(A) = (int8_t)choose(
+               r, 2)); /* it arrives now, or later: at the latest when there is no order */
         OP(acquire(r, LOCK));
         if (META(UNBORN) > 0 && V(A)) {
             ARRIVE;
@@ -157,7 +158,7 @@ static void init(struct world *w, int *memory, int variant)
     w->meta[WANTED] = 1;
 }
 
-static const char *final(const struct world *w)
+static const char * final(const struct world *w)
 {
     if (w->meta[WORK] > 0)
         return "work is left, and a P and a thread for it";
