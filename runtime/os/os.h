@@ -108,22 +108,35 @@ typedef void os_handler(int sig, siginfo_t *info, void *ucontext);
 int os_signal_install(int sig, os_handler *fn);
 /* Puts the default back if ours is still installed. */
 void os_signal_remove(int sig, os_handler *fn);
-/* A handler for faults before the program's own, which is left in *former. It runs with the flags and
- * the mask of that one, and on the alternate stack. */
-int os_signal_chain(int sig, os_handler *fn, struct sigaction *former);
-/* Puts *former back if ours is still installed; false: the program has another now. */
-bool os_signal_unchain(int sig, os_handler *fn, const struct sigaction *former);
-/* In a handler: does what *former would have done. It may return, and then so must the handler. */
-void os_signal_forward(int sig, siginfo_t *info, void *ucontext, const struct sigaction *former);
+/* A handler that stands before the program's own, whatever that is, and hands on what is not meant for it. */
+struct os_front {
+    int sig;
+    os_handler *fn;
+    bool
+        as_theirs; /* with the flags and the mask of theirs, else with all signals blocked, SA_RESTART */
+    /* The rest is signal.c's. */
+    struct sigaction theirs; /* busy */
+    uint32_t busy;           /* atomic: somebody changes the disposition */
+    /* Of `theirs` what the handler needs. One that runs while the program changes its own calls the one
+     * before or the one after. */
+    os_handler *action;   /* atomic: takes three arguments, or NULL */
+    void (*handler)(int); /* atomic: takes one, or SIG_DFL or SIG_IGN */
+};
+/* On the alternate stack. -errno. */
+int os_front_install(struct os_front *f);
+/* Puts it in front again if the program has installed another since. */
+void os_front_keep(struct os_front *f);
+/* Puts theirs back if ours is still installed; false: the program has another now. */
+bool os_front_remove(struct os_front *f);
+/* In the handler: does what theirs would do. It may return, and then so must the handler. */
+void os_front_pass_on(struct os_front *f, siginfo_t *info, void *ucontext);
 /* The kernel found it while the thread ran the instruction at hand: nobody sent it. */
 bool os_signal_is_fault(const siginfo_t *info);
-/* One signal that is shared with the program: fn is installed over whatever is there, and hands on what
- * is not its own by os_signal_pass_on, from the handler. _keep looks whether the program has installed
- * another since, and puts fn in front of that. _unshare leaves the program's. -errno. */
-int os_signal_share(int sig, os_handler *fn);
-void os_signal_keep(int sig, os_handler *fn);
-void os_signal_unshare(int sig, os_handler *fn);
-void os_signal_pass_on(int sig, siginfo_t *info, void *ucontext);
+/* In a handler that leaves its frames on the alternate stack and sleeps on another, where this is called:
+ * from here to its return, which undoes it, the thread has no alternate stack, so that nobody writes over
+ * those frames, and lets in libc's own signals alone, by which setuid reaches every thread and waits for
+ * it. */
+void os_handler_sleeps(void);
 /* The address that handlers return to, which libc gives to the kernel: as of the installed handler. 0:
  * not known. */
 uintptr_t os_signal_return(int sig);

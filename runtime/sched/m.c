@@ -275,10 +275,12 @@ void startm(struct p *pp, bool spinning)
     notewakeup(&mp->park);
 }
 
-static bool mpark(struct m *mp)
+/* looks: for so many microseconds before it sleeps. */
+static bool mpark(struct m *mp, uint32_t looks)
 {
+    enum { NUDGED_US = 50 }; /* preempt.c: how long the signal may take that a nudge goes with */
     mp->blocked = true;
-    notesleep(&mp->park);
+    notesleep_looking(&mp->park, looks * sched.ticks_per_us, NUDGED_US * sched.ticks_per_us);
     mp->blocked = false;
     noteclear(&mp->park);
     if (mp->nextp != NULL) {
@@ -302,7 +304,7 @@ bool stopm(struct m *mp)
     sched.nmidle++;
     checkdead_locked();
     unlock(&sched.lock);
-    return mpark(mp);
+    return mpark(mp, 0);
 }
 
 /* ---- Ps --------------------------------------------------------------------------------------- */
@@ -442,7 +444,7 @@ bool stoplockedm(struct m *mp)
         checkdead_locked();
     }
     unlock(&sched.lock);
-    return mpark(mp);
+    return mpark(mp, mp->held ? mp->hold_looks : 0);
 }
 
 void lend_locked(struct p *pp, struct m *other)

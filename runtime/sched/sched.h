@@ -135,6 +135,7 @@ struct m {
     uint32_t async_tick; /* atomic: only while its P's schedtick is this */
     bool held;           /* atomic: asleep in the handler with its goroutine */
     uint64_t held_turn;  /* sched.lock: when it is to run again; runq.c */
+    uint32_t hold_looks; /* owner thread: how long to look before it sleeps, in us */
     uint64_t holds;      /* owner thread writes, all read */
 };
 _Static_assert(offsetof(struct m, thread) == 0, "thread_self is the M");
@@ -154,17 +155,20 @@ struct runq {
 };
 
 struct p {
-    uint32_t status;      /* atomic; states.tbl */
-    int id;               /* const */
-    struct m *m;          /* owner M; NULL while idle or in a blocking call */
-    struct p *link;       /* sched.lock: list of idle Ps */
-    uint32_t schedtick;   /* owner M writes: schedules that began a slice */
-    uint32_t syscalltick; /* owner M writes: blocking calls */
-    struct {              /* sysmon: what it saw last */
+    uint32_t status;       /* atomic; states.tbl */
+    int id;                /* const */
+    struct m *m;           /* owner M; NULL while idle or in a blocking call */
+    struct p *link;        /* sched.lock: list of idle Ps */
+    uint32_t schedtick;    /* owner M writes: schedules that began a slice */
+    uint32_t syscalltick;  /* owner M writes: blocking calls */
+    int64_t resumed_at;    /* atomic: when a held goroutine went on, in the slice with */
+    uint32_t resumed_tick; /* atomic: this schedtick */
+    struct {               /* sysmon: what it saw last */
         uint32_t schedtick, syscalltick;
         int64_t schedwhen, syscallwhen, lookwhen;
-        int64_t askwhen; /* the signal was sent */
-        bool asleep;     /* reported asleep in the kernel */
+        int64_t flagwhen; /* the M was asked by its flag */
+        int64_t askwhen;  /* the signal was sent */
+        bool asleep;      /* reported asleep in the kernel */
     } seen;
     uint64_t goid_next, goid_end; /* owner M: goroutine numbers at hand */
     struct g *gfree;              /* owner M: dead goroutines with default stacks */

@@ -191,6 +191,7 @@ void runqdrain_locked(struct p *pp); /* all to the global queue */
 void globrunqput_locked(struct g *gp);
 void heldqput_locked(struct g *gp);
 struct g *heldqget_locked(void);
+bool turn_of_held_locked(void); /* of the two, heldq has the one whose turn it is */
 void globrunqputhead_locked(struct g *gp);
 struct g *globrunqget_locked(struct p *pp, int max);
 uint32_t runqlen(struct p *pp);
@@ -275,7 +276,7 @@ void maker_stop(void);
 bool maker_on(void);
 void order_m_locked(void);
 void m_arrive(struct m *mp); /* on its thread, which is new */
-bool m_spare(void);          /* an M is idle; else one is ordered */
+struct m *m_spare(void);     /* an idle M; NULL: one is ordered, if there may be */
 
 /* ---- syscall.c ---- */
 const char *incall_text(const struct m *mp); /* which public call it is that binds the goroutine */
@@ -293,9 +294,9 @@ void maxprocs_follow(int n);
 void preempt_init(bool handlers);
 void preempt_fini(void);
 bool preempt_on(void);
-/* mp has not answered a request to preempt: takes its P by a signal, if it still runs what it ran when
- * its P's schedtick was `tick`. sysmon */
-void preempt_by_signal(struct m *mp, uint32_t tick);
+/* mp, which runs with pp, has not answered a request to preempt: takes its P by a signal, if it still runs
+ * what it ran when pp's schedtick was `tick`. sysmon */
+void preempt_by_signal(struct m *mp, struct p *pp, uint32_t tick);
 void preempt_all_by_signal(void); /* the same for a stop of the world, of all that run */
 
 /* ---- sysmon.c ---- */

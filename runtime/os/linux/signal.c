@@ -1,6 +1,7 @@
 /* Signal handlers and alternate stacks. */
 #include "os/os.h"
 
+#include "arch/arch.h"
 #include "base/atomic.h"
 
 #include <errno.h>
@@ -55,38 +56,75 @@ void os_signal_remove(int sig, os_handler *fn)
     errno = saved;
 }
 
-/* ---- Faults: before the program's own handler ---------------------------------------------------- */
+/* ---- Before the program's own handler ------------------------------------------------------------ */
 
-int os_signal_chain(int sig, os_handler *fn, struct sigaction *former)
+static void remember(struct os_front *f, const struct sigaction *theirs)
 {
-    int saved = errno;
-    int err = 0;
-    if (sigaction(sig, NULL, former) != 0) {
-        err = -errno;
-    } else {
+    f->theirs = *theirs;
+    bool full = theirs->sa_flags & SA_SIGINFO;
+    store_release(&f->action, full ? theirs->sa_sigaction : NULL);
+    store_release(&f->handler, full ? SIG_IGN : theirs->sa_handler);
+}
+
+static struct sigaction in_front(const struct os_front *f, const struct sigaction *theirs)
+{
+    struct sigaction ours;
+    memset(&ours, 0, sizeof ours);
+    if (f->as_theirs && is_function(theirs)) {
         /* All flags of theirs, so that they find themselves called as they asked to be; the kernel then
          * also does SA_RESETHAND for them. */
-        struct sigaction ours = *former;
-        if (!is_function(former)) {
-            sigfillset(&ours.sa_mask);
-            ours.sa_flags = SA_RESTART;
-        }
-        ours.sa_sigaction = fn;
-        ours.sa_flags |= SA_SIGINFO | SA_ONSTACK;
-        if (sigaction(sig, &ours, NULL) != 0)
-            err = -errno;
+        ours = *theirs;
+    } else {
+        /* not sigfillset, which leaves those of libc's out: see os_handler_sleeps */
+        memset(&ours.sa_mask, 0xff, sizeof ours.sa_mask);
+        ours.sa_flags = SA_RESTART;
     }
+    ours.sa_sigaction = f->fn;
+    ours.sa_flags |= SA_SIGINFO | SA_ONSTACK;
+    return ours;
+}
+
+static int stand_before(struct os_front *f)
+{
+    struct sigaction found, ours;
+    int err = sigaction(f->sig, NULL, &found) != 0 ? -errno : 0;
+    if (err == 0 && !same_function(&found, f->fn)) {
+        remember(f, &found); /* first: ours may be called at once */
+        ours = in_front(f, &found);
+        err = sigaction(f->sig, &ours, &found) != 0 ? -errno : 0;
+        if (err == 0 && !same_function(&found, f->fn))
+            remember(f, &found);
+    }
+    return err;
+}
+
+int os_front_install(struct os_front *f)
+{
+    int saved = errno;
+    int err = stand_before(f);
     errno = saved;
     return err;
 }
 
-bool os_signal_unchain(int sig, os_handler *fn, const struct sigaction *former)
+void os_front_keep(struct os_front *f)
 {
     int saved = errno;
-    struct sigaction current;
-    bool is_ours = sigaction(sig, NULL, &current) == 0 && same_function(&current, fn);
+    struct sigaction now;
+    if (sigaction(f->sig, NULL, &now) == 0 && !same_function(&now, f->fn) &&
+        xchg_acquire(&f->busy, 1) == 0) { /* acquire, release: one after the other */
+        (void)stand_before(f);
+        store_release(&f->busy, 0);
+    }
+    errno = saved;
+}
+
+bool os_front_remove(struct os_front *f)
+{
+    int saved = errno;
+    struct sigaction now;
+    bool is_ours = sigaction(f->sig, NULL, &now) == 0 && same_function(&now, f->fn);
     if (is_ours)
-        (void)sigaction(sig, former, NULL);
+        (void)sigaction(f->sig, &f->theirs, NULL);
     errno = saved;
     return is_ours;
 }
@@ -97,100 +135,56 @@ bool os_signal_is_fault(const siginfo_t *info)
     return info->si_code > 0 && !(info->si_signo == SIGBUS && info->si_code == BUS_MCEERR_AO);
 }
 
-void os_signal_forward(int sig, siginfo_t *info, void *ucontext, const struct sigaction *former)
+static void by_default(int sig, bool sent)
 {
-    int saved = errno;
-    bool sent = !os_signal_is_fault(info);
-    if (former->sa_flags & SA_SIGINFO) {
-        former->sa_sigaction(sig, info, ucontext);
-    } else if (is_function(former)) {
-        former->sa_handler(sig);
-    } else if (former->sa_handler == SIG_DFL || !sent) {
-        /* A fault happens again when we return, and then ends the process as if we had never been
-         * here; the kernel does not let it be ignored. What was sent must be sent again: it waits
-         * until we return. */
-        struct sigaction none = {.sa_handler = SIG_DFL};
-        (void)sigaction(sig, &none, NULL);
-        if (sent)
-            (void)os_tgkill(os_gettid(), sig);
-    }
-    errno = saved;
+    if (sig == SIGURG) /* which nobody hears of */
+        return;
+    /* A fault happens again when we return, and then ends the process as if we had never been
+     * here; the kernel does not let it be ignored. What was sent must be sent again: it waits
+     * until we return. */
+    struct sigaction none = {.sa_handler = SIG_DFL};
+    (void)sigaction(sig, &none, NULL);
+    if (sent)
+        (void)os_tgkill(os_gettid(), sig);
 }
 
-/* ---- A signal shared with the program ---------------------------------------------------------- */
-
-static struct sigaction theirs; /* keeping */
-static uint32_t keeping;        /* atomic: somebody changes the disposition */
-/* Of `theirs` what the handler needs, at most one not NULL. A handler that runs while the program changes
- * its own calls the one before or the one after. */
-static os_handler *their_action;   /* atomic */
-static void (*their_handler)(int); /* atomic */
-
-static void remember(const struct sigaction *former)
-{
-    theirs = *former;
-    bool full = former->sa_flags & SA_SIGINFO;
-    bool plain = !full && is_function(former);
-    store_release(&their_action, full ? former->sa_sigaction : NULL);
-    store_release(&their_handler, plain ? former->sa_handler : NULL);
-}
-
-int os_signal_share(int sig, os_handler *fn)
-{
-    int saved = errno;
-    struct sigaction former, ours;
-    memset(&ours, 0, sizeof ours);
-    ours.sa_sigaction = fn;
-    sigfillset(&ours.sa_mask);
-    ours.sa_flags = SA_SIGINFO | SA_ONSTACK | SA_RESTART;
-    int err = sigaction(sig, NULL, &former) != 0 ? -errno : 0;
-    if (err == 0 && !same_function(&former, fn)) {
-        remember(&former); /* first: ours may be called at once */
-        err = sigaction(sig, &ours, &former) != 0 ? -errno : 0;
-        if (err == 0 && !same_function(&former, fn))
-            remember(&former);
-    }
-    errno = saved;
-    return err;
-}
-
-void os_signal_keep(int sig, os_handler *fn)
-{
-    int saved = errno;
-    struct sigaction now;
-    if (sigaction(sig, NULL, &now) == 0 && !same_function(&now, fn) &&
-        xchg_acquire(&keeping, 1) == 0) { /* acquire, release: one after the other */
-        (void)os_signal_share(sig, fn);
-        store_release(&keeping, 0);
-    }
-    errno = saved;
-}
-
-void os_signal_unshare(int sig, os_handler *fn)
-{
-    int saved = errno;
-    struct sigaction now;
-    if (sigaction(sig, NULL, &now) == 0 && same_function(&now, fn))
-        (void)sigaction(sig, &theirs, NULL);
-    errno = saved;
-}
-
-void os_signal_pass_on(int sig, siginfo_t *info, void *ucontext)
+void os_front_pass_on(struct os_front *f, siginfo_t *info, void *ucontext)
 {
     /* A handler that the program installed later may call the one that it found, which is ours: the
      * same signal would go round for ever. The kernel uses uc_link for nothing, it is NULL at first. */
     static ucontext_t passed_on;
     ucontext_t *uc = ucontext;
-    if (uc->uc_link == &passed_on)
-        return;
+    bool again = uc->uc_link == &passed_on;
+    int saved = errno;
+    bool sent = !os_signal_is_fault(info);
+    /* acquire: what they are to find */
+    os_handler *action = again ? NULL : load_acquire(&f->action);
+    void (*handler)(int) = again ? SIG_DFL : load_acquire(&f->handler);
     uc->uc_link = &passed_on;
-    os_handler *action = load_acquire(&their_action);
-    void (*handler)(int) = load_acquire(&their_handler);
     if (action != NULL)
-        action(sig, info, ucontext);
-    else if (handler != NULL)
-        handler(sig);
-    uc->uc_link = NULL;
+        action(f->sig, info, ucontext);
+    else if (handler != SIG_DFL && handler != SIG_IGN)
+        handler(f->sig);
+    else if (handler == SIG_DFL || !sent)
+        by_default(f->sig, sent);
+    if (!again)
+        uc->uc_link = NULL;
+    errno = saved;
+}
+
+void os_handler_sleeps(void)
+{
+    enum { SIG_CANCEL = 32, SIG_SETXID = 33 };
+    struct thread *t = libc_enter();
+    int saved = errno;
+    stack_t none = {.ss_flags = SS_DISABLE};
+    (void)sigaltstack(&none, NULL);
+    /* not by pthread_sigmask, which does not know these two */
+    uint64_t of_libc = UINT64_C(1) << (SIG_CANCEL - 1) | UINT64_C(1) << (SIG_SETXID - 1);
+    uint64_t others = ~of_libc;
+    (void)syscall(SYS_rt_sigprocmask, SIG_SETMASK, &others, NULL, sizeof others);
+    errno = saved;
+    libc_leave(t);
 }
 
 uintptr_t os_signal_return(int sig)
