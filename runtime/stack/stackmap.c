@@ -26,20 +26,21 @@ char *stackmap(size_t size, size_t touch, const char *name, bool *huge)
 {
     int64_t left = load_relaxed(&small_left);
     *huge = left <= 0;
-    if (!*huge) {
-        store_relaxed(&small_left, left - (int64_t)size);
-        return os_mem_map_small_pages(size, HUGE_PAGE, name);
-    }
     char *p = os_mem_map_huge_pages(size, HUGE_PAGE, name);
     if (p == NULL)
         return NULL;
+    if (!*huge) {
+        store_relaxed(&small_left, left - (int64_t)size);
+        os_mem_no_huge_pages(p, size);
+        return p;
+    }
     int64_t begin = os_nanotime();
     *(volatile char *)(p + touch) = 0;
-    if (os_nanotime() - begin <= stackmap_dear_ns)
-        return p;
-    store_relaxed(&small_left, DEAR_BYTES);
-    if (size > HUGE_PAGE)
-        os_mem_no_huge_pages(p, size); /* the rest of it, which nobody has touched */
+    if (os_nanotime() - begin > stackmap_dear_ns) {
+        store_relaxed(&small_left, DEAR_BYTES);
+        if (size > HUGE_PAGE)
+            os_mem_no_huge_pages(p, size); /* the rest of it, which nobody has touched */
+    }
     return p;
 }
 
