@@ -93,6 +93,11 @@ int64_t os_timer_slack(int64_t ns);
 void os_futex_wait(uint32_t *addr, uint32_t val, int64_t ns);
 /* Wakes at most n sleepers. */
 void os_futex_wake(uint32_t *addr, int n);
+/* Once os_barrier_register returned 0, os_barrier_all makes every thread of the process pass a full memory
+ * barrier between its call and its return, wherever that thread is. Linux 4.14; -ENOSYS and others: there is
+ * no such thing; of the latter -ENOMEM: not now. */
+int os_barrier_register(void);
+int os_barrier_all(void);
 void os_usleep(unsigned us);
 void os_yield(void);
 

@@ -6,7 +6,7 @@
  * goroutine is as cheap as one.
  *
  * Dead ones that nobody needed for a round of sysmon's end like those on slots (gfree.c). Their memory is
- * in chunks of 64 KB, and those in regions of 4 MB, which stay mapped until the runtime stops: whoever
+ * in chunks of 64 KB, and those in regions of 16 MB, which stay mapped until the runtime stops: whoever
  * found a G while it lived may look at it ever after. A chunk whose Gs have all ended so gives its memory back
  * and reads as zero. One that is partly in use comes first when there is a new G, then one that gave its
  * memory back, then one that was never used.
@@ -26,7 +26,7 @@
 
 enum {
     CHUNK = 64 << 10,
-    REGION = 4 << 20,
+    REGION = 16 << 20,
     REGION_CHUNKS = REGION / CHUNK - 1, /* the region itself lies where the first would be */
     G_SIZE = align_up(sizeof(struct g), (size_t)cacheline),
     CHUNK_GS = CHUNK / G_SIZE,
