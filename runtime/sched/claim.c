@@ -33,7 +33,7 @@
 
 static struct mutex claims_lock = MUTEX_INIT(claims);
 static enum { UNTRIED, THERE, NOT_THERE } barrier; /* claims_lock */
-static bool settled;                                        /* claims_lock */
+static bool settled;                               /* claims_lock */
 
 bool claims_begin(void)
 {

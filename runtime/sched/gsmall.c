@@ -35,8 +35,8 @@ enum {
 /* All fields: memory_lock. */
 struct chunk {
     struct member roomy; /* on the list of those that have room */
-    struct g *dead;             /* had its time, by schedlink */
-    uint32_t begun;             /* of how many Gs the memory was used since it was given back */
+    struct g *dead;      /* had its time, by schedlink */
+    uint32_t begun;      /* of how many Gs the memory was used since it was given back */
     uint32_t in_use;
 };
 
@@ -47,7 +47,7 @@ struct region {
 };
 
 static struct mutex memory_lock = MUTEX_INIT(allg);
-static struct region *regions;       /* memory_lock; the first has chunks that were never used */
+static struct region *regions;        /* memory_lock; the first has chunks that were never used */
 static struct member *partly, *empty; /* memory_lock */
 
 static struct chunk *new_chunk(void)

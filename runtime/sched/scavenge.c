@@ -62,8 +62,8 @@ static bool bury_some(struct scavenger *s)
     for (uint32_t class = 0; class < GFREE_LISTS; class ++) {
         if (s->excess[class] == 0)
             continue;
-        uint32_t n = gs_bury(class, s->excess[class] < BATCH ? s->excess[class] : BATCH,
-                             &s->trimmer.at);
+        uint32_t n =
+            gs_bury(class, s->excess[class] < BATCH ? s->excess[class] : BATCH, &s->trimmer.at);
         s->excess[class] -= n;
         s->slots |= n > 0 && class != GFREE_SMALL;
         if (n == 0)

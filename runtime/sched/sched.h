@@ -78,13 +78,13 @@ struct g {
     struct golocals *locals;   /* owner: itself */
     void (*at_goexit)(void *); /* owner: itself; loam_goexit calls it with arg, then forgets it */
     uint64_t traceseq;         /* whoever owns the status */
-    int64_t trimmed;           /* sysmon, while it has claimed it: waitsince when it last was; trim.c */
-    struct stack stack;        /* const */
-    struct segment *seg;       /* const while alive: the first segment; NULL: a slot */
-    uintptr_t trim_sp;         /* owner: itself */
-    size_t alloca_bytes;       /* owner: itself: of alloca, beside the segments */
-    struct g *alllink;         /* atomic; allg lock for writing: the list of all Gs */
-    struct g **allfrom;        /* allg lock: what points to this one there */
+    int64_t trimmed;     /* sysmon, while it has claimed it: waitsince when it last was; trim.c */
+    struct stack stack;  /* const */
+    struct segment *seg; /* const while alive: the first segment; NULL: a slot */
+    uintptr_t trim_sp;   /* owner: itself */
+    size_t alloca_bytes; /* owner: itself: of alloca, beside the segments */
+    struct g *alllink;   /* atomic; allg lock for writing: the list of all Gs */
+    struct g **allfrom;  /* allg lock: what points to this one there */
     union {
         void *fiber;      /* sanitizers: TSan's fiber */
         void *fake_stack; /* sanitizers: ASan's fake stack while switched away */

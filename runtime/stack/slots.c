@@ -42,10 +42,11 @@ struct slab {
     uint16_t slots;  /* const */
     uint32_t number; /* const; see struct stack */
     uint32_t nback;
-    slot_set back;                  /* slots that came back, for whoever wants one */
-    slot_set dirty;                 /* of these: may have memory */
-    slot_set bare;                  /* of these: without a guard, since the whole slab was given back */
-    struct member on_back, on_dirty; /* slabs with such slots; some on the former have none any more */
+    slot_set back;  /* slots that came back, for whoever wants one */
+    slot_set dirty; /* of these: may have memory */
+    slot_set bare;  /* of these: without a guard, since the whole slab was given back */
+    struct member on_back,
+        on_dirty; /* slabs with such slots; some on the former have none any more */
 };
 
 static struct {

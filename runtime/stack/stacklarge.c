@@ -33,9 +33,9 @@ enum {
 
 /* At the high end of each map; large_lock. */
 struct large {
-    struct member all;          /* all maps */
-    struct large *colder;       /* while kept: the next one of its size */
-    uint32_t class;             /* const */
+    struct member all;    /* all maps */
+    struct large *colder; /* while kept: the next one of its size */
+    uint32_t class;       /* const */
     uint32_t in_use;
 };
 _Static_assert(sizeof(struct large) <= STACKALLOC_LARGE_TOP, "the header promises so much");
@@ -45,9 +45,9 @@ static struct {
     uint32_t n;         /* how many */
     uint32_t low;       /* the least n since the last round: that many were of no use */
     uint64_t out, system_bytes, returned_bytes;
-} larges[LARGE];                 /* large_lock */
+} larges[LARGE];                  /* large_lock */
 static struct member *all_larges; /* large_lock */
-static uint64_t kept_bytes;      /* large_lock */
+static uint64_t kept_bytes;       /* large_lock */
 static struct mutex large_lock = MUTEX_INIT(stacklarge);
 
 static uintptr_t lo_of(const struct large *l)
@@ -59,9 +59,8 @@ static struct large *map(int class)
 {
     size_t size = stackalloc_class_size(class);
     bool huge;
-    char *lo = size >= HUGE
-                   ? stackmap(size, size - STACKALLOC_LARGE_TOP, "loam large stack", &huge)
-                   : os_mem_map_small_pages(size, PAGE, "loam large stack");
+    char *lo = size >= HUGE ? stackmap(size, size - STACKALLOC_LARGE_TOP, "loam large stack", &huge)
+                            : os_mem_map_small_pages(size, PAGE, "loam large stack");
     if (lo == NULL)
         return NULL;
     struct large *l = (struct large *)(lo + size - STACKALLOC_LARGE_TOP);

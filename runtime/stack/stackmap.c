@@ -20,7 +20,8 @@ enum { HUGE_PAGE = 2 << 20, DEAR_BYTES = 128 << 20 };
 
 int64_t stackmap_dear_ns = 1000000;
 
-static int64_t small_left; /* atomic: bytes that are to come on small pages; lost updates do no harm */
+static int64_t
+    small_left; /* atomic: bytes that are to come on small pages; lost updates do no harm */
 
 char *stackmap(size_t size, size_t touch, const char *name, bool *huge)
 {

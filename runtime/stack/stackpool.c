@@ -31,15 +31,15 @@ enum { CHUNK = 2 << 20, SPAN = 32 << 10, SPANS = CHUNK / SPAN };
 
 struct span {
     struct member partial; /* class lock: spans of the class with a free stack */
-    uint32_t free;  /* class lock: a bit for each free stack */
-    uint16_t used;  /* class lock: belongs to a class */
-    uint16_t class; /* the last one; whoever has the span */
+    uint32_t free;         /* class lock: a bit for each free stack */
+    uint16_t used;         /* class lock: belongs to a class */
+    uint16_t class;        /* the last one; whoever has the span */
 };
 
 struct chunk {
-    struct member all;    /* chunk_lock: all chunks; its next also read by who scavenges */
-    struct member roomy;  /* chunk_lock: those with a free place */
-    bool huge;            /* const: on a huge page */
+    struct member all;   /* chunk_lock: all chunks; its next also read by who scavenges */
+    struct member roomy; /* chunk_lock: those with a free place */
+    bool huge;           /* const: on a huge page */
     /* chunk_lock: bits of places. */
     uint64_t free;  /* not in use */
     uint64_t dirty; /* may have memory of the system's */
@@ -156,8 +156,7 @@ unsigned stackpoolalloc(int class, uintptr_t *lo, unsigned n, enum stack_source 
         *source = STACK_FROM_POOL;
     lock(&p->lock);
     while (got < n) {
-        struct span *s =
-            p->partial != NULL ? member_of(p->partial, struct span, partial) : NULL;
+        struct span *s = p->partial != NULL ? member_of(p->partial, struct span, partial) : NULL;
         if (s == NULL) {
             s = span_get(class, source);
             if (s == NULL)

@@ -7,9 +7,9 @@
 
 enum { STATUS, CLAIM, CONTEXT, PAGES, RUNQ };
 enum { A, B, N };
-enum { WAITING, RUNNABLE, RUNNING };                  /* STATUS */
-enum { NONE, ANNOUNCED, TAKEN, AWAITED };             /* CLAIM */
-enum { RUNS, CLAIMED, TRIMS, OVER };           /* what the checker knows */
+enum { WAITING, RUNNABLE, RUNNING };      /* STATUS */
+enum { NONE, ANNOUNCED, TAKEN, AWAITED }; /* CLAIM */
+enum { RUNS, CLAIMED, TRIMS, OVER };      /* what the checker knows */
 enum { CLAIMER, WAKER, RUNNER };
 
 enum {
