@@ -1,14 +1,14 @@
 /* Maps for stacks that grow, on huge pages as long as those are cheap.
  *
  * A huge page saves 511 faults and as many TLB entries. But the system clears all of it at the first touch:
- * mostly a tenth of a millisecond; in a virtual machine that has told its host of free memory (which it does
- * in blocks of that size) several, because the host has to find the memory, while small pages come from what
- * the machine still has. So the first touch of each map is timed. Where it was dear, the next DEAR_BYTES lie
+ * mostly a fifth of a millisecond; in a virtual machine that has told its host of free memory (which it does
+ * in blocks of that size) 4 to 50, because the host has to find the memory, while small pages mostly come from
+ * what the machine still has. So the first touch of each map is timed. Where it was dear, the next DEAR_BYTES lie
  * on small pages, before huge ones are tried again. A thread that lost its processor meanwhile may be
  * mistaken for dear memory: that costs faults, nothing else.
  *
- * Rejected: small pages always: where memory is at hand, a million goroutines take twice as long to start and
- * a third longer to end; asking for them and collapsing them later: a copy, into the same dear memory. */
+ * Rejected: small pages always: where memory is at hand, huge ones make a million goroutines start and end
+ * faster; asking for them and collapsing them later: a copy, into the same dear memory. */
 #define ATOMIC_QUIET 1 /* says nothing about what stacks hold */
 
 #include "stack/stackalloc_int.h"
