@@ -19,6 +19,10 @@ void os_mem_unmap(void *p, size_t size);
 void *os_mem_map_small_pages(size_t size, size_t align, const char *name);
 /* The same on huge pages where the system has them for who asks. */
 void *os_mem_map_huge_pages(size_t size, size_t align, const char *name);
+/* What was not touched yet of such a map comes on small pages. */
+void os_mem_no_huge_pages(void *p, size_t size);
+/* Commits [p, p+size) at once, which is cheaper than fault by fault, where the kernel can (5.14): a hint. */
+void os_mem_populate(void *p, size_t size);
 /* Gives the pages of [p, p+size) back: they are zero when they are touched again. */
 void os_mem_give_back(void *p, size_t size);
 /* The same for a whole map of os_mem_map_small_pages or a part of it, with page tables and guards: as if
@@ -89,6 +93,11 @@ int64_t os_timer_slack(int64_t ns);
 void os_futex_wait(uint32_t *addr, uint32_t val, int64_t ns);
 /* Wakes at most n sleepers. */
 void os_futex_wake(uint32_t *addr, int n);
+/* Once os_barrier_register returned 0, os_barrier_all makes every thread of the process pass a full memory
+ * barrier between its call and its return, wherever that thread is. Linux 4.14; -ENOSYS and others: there is
+ * no such thing; of the latter -ENOMEM: not now. */
+int os_barrier_register(void);
+int os_barrier_all(void);
 void os_usleep(unsigned us);
 void os_yield(void);
 

@@ -67,22 +67,24 @@ struct g {
     /* ---- an embryo ends here ---- */
     struct m *m;        /* owner M: the M that runs it, or NULL */
     void *param;        /* for upper floors: the waker leaves a message, before goready */
-    int64_t waitsince;  /* owner: itself; about when it parked (sched.coarse_now) */
+    int64_t waitsince;  /* atomic; owner: itself; about when it parked (sched.coarse_now) */
     struct m *lockedm;  /* owner: itself; the M it is wired to */
     uint32_t locked;    /* owner: itself; depth of loam_lock_os_thread */
     uint8_t waitreason; /* owner: itself; enum waitreason */
     bool grown;         /* owner: itself; morestack.c: there may be something to give back */
     uint8_t pad[2];
+    uint32_t claim;            /* atomic; claim.c */
     const char *name;          /* owner: itself */
     struct golocals *locals;   /* owner: itself */
     void (*at_goexit)(void *); /* owner: itself; loam_goexit calls it with arg, then forgets it */
     uint64_t traceseq;         /* whoever owns the status */
-    struct stack stack;        /* const */
-    struct segment *seg;       /* const while alive: the first segment; NULL: a slot */
-    uintptr_t trim_sp;         /* owner: itself */
-    size_t alloca_bytes;       /* owner: itself: of alloca, beside the segments */
-    struct g *alllink;         /* atomic; allg lock for writing: the list of all Gs */
-    struct g **allfrom;        /* allg lock: what points to this one there */
+    int64_t trimmed;     /* sysmon, while it has claimed it: waitsince when it last was; trim.c */
+    struct stack stack;  /* const */
+    struct segment *seg; /* const while alive: the first segment; NULL: a slot */
+    uintptr_t trim_sp;   /* owner: itself */
+    size_t alloca_bytes; /* owner: itself: of alloca, beside the segments */
+    struct g *alllink;   /* atomic; allg lock for writing: the list of all Gs */
+    struct g **allfrom;  /* allg lock: what points to this one there */
     union {
         void *fiber;      /* sanitizers: TSan's fiber */
         void *fake_stack; /* sanitizers: ASan's fake stack while switched away */

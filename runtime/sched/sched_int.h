@@ -232,8 +232,9 @@ bool allg_hold(void); /* false: not to be had; the walk may then end early */
 void allg_release(bool held);
 void gs_free(void);                            /* all of them, at shutdown */
 void gfree_retire_locked(struct p *pp, int n); /* that many go from a P where others find them */
-/* sysmon: at most n dead Gs of a class end for good, their slots go back. Returns how many. */
-uint32_t gs_bury(uint32_t class, uint32_t n);
+/* sysmon: at most n dead Gs of a class end for good, their slots go back. Returns how many. *walk, a place in
+ * allg, moves on where it is one of them. */
+uint32_t gs_bury(uint32_t class, uint32_t n, struct g **walk);
 struct g *gbegin(struct m *mp, struct g *embryo, bool may_map); /* NULL: no stack for it now */
 static always_inline bool is_embryo(const struct g *gp)
 {
@@ -307,10 +308,16 @@ void sysmon_stop(void); /* paused or not */
 void sysmon_wake(void);
 
 /* ---- scavenge.c ---- */
+struct trimmer {
+    struct g *at;  /* the next one of allg; NULL: between two walks */
+    int64_t spent; /* time, on this walk */
+    int64_t next;  /* when the next one is to begin */
+};
 struct scavenger {
     int64_t last;                 /* when the last round began */
     uint32_t excess[GFREE_LISTS]; /* dead Gs that are of no use */
     bool slots;                   /* some slots' memory is to go back */
+    struct trimmer trimmer;
 };
 /* Takes from a P what it kept and did not use since the last time: by its owner, or, while it is idle, by
  * sysmon. */
@@ -318,6 +325,10 @@ void p_scavenge_locked(struct p *pp);
 /* sysmon: gives memory back that is of no use, a little each time: true if there is more to do at once. */
 bool scavenge(struct scavenger *s, int64_t now);
 extern int64_t scavenge_round_ns; /* const but for tests */
+
+/* ---- trim.c ---- */
+/* A step of the walk; true: there is more to do at once. sysmon */
+bool trim_parked(struct trimmer *t);
 
 /* ---- dst.c ---- */
 struct g *dst_find(struct m *mp);

@@ -306,9 +306,9 @@ static void print_header(struct printer *p, const struct g *gp, uint32_t status,
     if (gp->name != NULL)
         pr(p, " \"%s\"", gp->name);
     pr(p, " [%s", status_words(gp, status));
-    int64_t minutes = status == G_waiting && gp->waitsince != 0
-                          ? (nanotime() - gp->waitsince) / INT64_C(60000000000)
-                          : 0;
+    int64_t since = load_relaxed(&gp->waitsince); /* of one that may go on meanwhile: a hint */
+    int64_t minutes =
+        status == G_waiting && since != 0 ? (nanotime() - since) / INT64_C(60000000000) : 0;
     if (minutes >= 1)
         pr(p, ", %ld minutes", (long)minutes);
     struct m *mp = load_relaxed(&gp->m);
