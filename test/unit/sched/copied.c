@@ -279,13 +279,18 @@ static void want(void *arg)
         loam_yield();
 }
 
+static inline uint64_t cuts_of(const struct m *mp)
+{
+    return load_relaxed(&mp->holds) + load_relaxed(&mp->copies);
+}
+
 static LOAM_NOPREEMPT void not_cut(void *arg)
 {
     struct m *mp = getm();
-    uint64_t cuts = mp->holds + mp->copies, until = load_relaxed(&hammered) + 100;
+    uint64_t cuts = cuts_of(mp), until = load_relaxed(&hammered) + 100;
     while (load_relaxed(&hammered) < until)
         ;
-    if (getm() != mp || mp->holds + mp->copies != cuts)
+    if (getm() != mp || cuts_of(mp) != cuts)
         FAIL("a function that is LOAM_NOPREEMPT was cut");
     store((int *)arg, 1);
 }
@@ -355,7 +360,7 @@ static TEXT void spin_wired(void *arg)
 /* Until there is less room than the context and the library take. */
 static TEXT void spin_deep(volatile char *above)
 {
-    volatile char frame[512];
+    volatile char frame[4096]; /* few frames: it is not for their number that it is held */
     frame[0] = *above;
     if ((uintptr_t)frame - getg()->stack.lo > STACK_SLACK)
         spin_deep(frame);
