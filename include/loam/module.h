@@ -3,8 +3,8 @@
  * Without one, everything works: its goroutines are preempted together with their threads. A module that
  * wants more carries an ELF note. `loam build` writes it, where it is asked for something that needs one
  * (--migratable); who links by other means puts LOAM_MODULE into one C file of each program and shared
- * object. The runtime looks for notes when it starts, and soon after dlopen. A shared object with a note is
- * never unloaded again.
+ * object. The runtime looks for notes when it starts, and soon after dlopen, when a signal finds code that it
+ * does not know; loam_modules_look does it at once. A shared object with a note is never unloaded again.
  *
  * A note that the runtime cannot use is reported on standard error and ignored. */
 #ifndef LOAM_MODULE_H
@@ -55,6 +55,17 @@ struct loam_module_note {
 #ifndef LOAM_NOPREEMPT
 #define LOAM_NOPREEMPT __attribute__((noinline, section("loam_nopreempt")))
 #endif
+
+LOAM_BEGIN_DECLS
+
+/* Looks for the notes of shared objects that came by dlopen, and returns when they are known.
+ *
+ * Whoever opens one with LOAM_NOPREEMPT functions calls it before they run: those that are not known are
+ * preempted like others. From any thread; on a goroutine a blocking call, as by loam_blocking, for it takes
+ * the loader's lock. Does nothing while the runtime is not started. */
+LOAM_API void loam_modules_look(void);
+
+LOAM_END_DECLS
 
 /* Defines the note of this program or shared object, with these flags; at file scope, without a semicolon
  * behind it being needed. The linker knows where the two sections lie; a few bytes keep either from being

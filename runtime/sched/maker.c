@@ -46,6 +46,8 @@
 #include <errno.h>
 #include <string.h>
 
+#include <loam.h>
+
 enum { LOOK_NS = 10000000 };
 
 bool maker_on(void)
@@ -94,6 +96,23 @@ void maker_look(void)
         wake_locked();
     }
     unlock(&sched.lock);
+}
+
+static void look(void *arg)
+{
+    (void)arg;
+    modules_refresh();
+}
+
+void loam_modules_look(void)
+{
+    if (!visit_begin())
+        return;
+    if (getg() != NULL && getm()->incall != 0)
+        look(NULL); /* in a blocking call already, or where none can be begun */
+    else
+        loam_blocking(look, NULL);
+    visit_end();
 }
 
 void m_arrive(struct m *mp)

@@ -342,8 +342,10 @@ static int take(struct dl_phdr_info *info, size_t size, void *arg)
 void modules_refresh(void)
 {
     struct modules *all = modules;
-    if (all == NULL || !cas_acquire(&refreshing, 0, 1)) /* acquire: the former round's changes */
+    if (all == NULL)
         return;
+    while (!cas_acquire(&refreshing, 0, 1)) /* acquire: the former round's changes */
+        os_usleep(50);
     int saved = errno;
     struct round r = {.all = all, .first = true};
     (void)dl_iterate_phdr(changes_of, &r.changes);

@@ -27,8 +27,8 @@ int modules_init(uintptr_t own);
 /* Forgets everything. No handler looks any more. */
 void modules_fini(void);
 
-/* Looks whether modules have come, by dlopen. Takes the loader's lock: never in a handler, nor where a
- * goroutine that owns that lock waits for the caller. */
+/* Looks whether modules have come, by dlopen. Takes the loader's lock, and waits for another one that looks:
+ * never in a handler, nor where a goroutine that owns that lock waits for the caller. */
 void modules_refresh(void);
 
 /* Whether any migratable text is known. From anywhere, as the next two. */
