@@ -248,13 +248,14 @@ static bool walk_notes(struct modules *all, const struct dl_phdr_info *info,
         memcpy(&note, p, sizeof note);
         uint64_t desc = align_up(sizeof note + (uint64_t)note.n_namesz, align);
         uint64_t whole = align_up(desc + (uint64_t)note.n_descsz, align);
-        if (desc > left || note.n_descsz > left - desc)
+        if (desc > left)
             break;
+        uint64_t size = note.n_descsz < left - desc ? note.n_descsz : left - desc;
         if (note.n_type == LOAM_NOTE_MODULE && note.n_namesz == sizeof LOAM_NOTE_NAME &&
             memcmp(p + sizeof note, LOAM_NOTE_NAME, sizeof LOAM_NOTE_NAME) == 0) {
             found = true;
             if (all != NULL)
-                take_note(all, info, p + desc, note.n_descsz);
+                take_note(all, info, p + desc, size);
         }
         whole = whole < left ? whole : left;
         p += whole;

@@ -25,7 +25,8 @@ __asm__(".text\\n.globl spin\\nspin:\\n1: movl (%%rdi), %%eax\\ntestl %%eax, %%e
         ".balign 4\\n.long %(version)s, %(size)s, %(flags)s, 0\\n.quad %(lo)s\\n.quad %(hi)s\\n%(rest)s\\n"
         ".text\\n");
 """
-WRONG = [({"desc": 40, "rest": ""}, "it is too short"),
+WRONG = [({"desc": 32, "rest": ""}, "it is too short"),
+         ({"desc": 4000}, "it is too short"),  # what the segment has of it
          ({"version": 2}, "it is of another version"),
          ({"size": 8}, "its size is wrong"),
          ({"size": 96}, "its size is wrong"),
