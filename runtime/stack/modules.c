@@ -250,7 +250,7 @@ static bool walk_notes(struct modules *all, const struct dl_phdr_info *info,
         uint64_t whole = align_up(desc + (uint64_t)note.n_descsz, align);
         if (desc > left)
             break;
-        uint64_t size = note.n_descsz < left - desc ? note.n_descsz : left - desc;
+        size_t size = note.n_descsz <= left - desc ? note.n_descsz : 0; /* cut off */
         if (note.n_type == LOAM_NOTE_MODULE && note.n_namesz == sizeof LOAM_NOTE_NAME &&
             memcmp(p + sizeof note, LOAM_NOTE_NAME, sizeof LOAM_NOTE_NAME) == 0) {
             found = true;

@@ -26,7 +26,7 @@ __asm__(".text\\n.globl spin\\nspin:\\n1: movl (%%rdi), %%eax\\ntestl %%eax, %%e
         ".text\\n");
 """
 WRONG = [({"desc": 32, "rest": ""}, "it is too short"),
-         ({"desc": 4000}, "it is too short"),  # what the segment has of it
+         ({"desc": 4000}, "it is too short"),  # and cut off
          ({"version": 2}, "it is of another version"),
          ({"size": 8}, "its size is wrong"),
          ({"size": 96}, "its size is wrong"),
