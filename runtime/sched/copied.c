@@ -41,10 +41,20 @@
 
 enum { FRAMES_MAX = 128 };
 
+/* goroutine_entry, below which every goroutine's function lies: known from the start, so that its frame and
+ * arch_entry's need not be walked each time. Const after init. */
+static uintptr_t entry_lo, entry_hi;
+
 struct walk {
     const struct g *gp;
     uintptr_t guard;
 };
+
+bool copied_init(void)
+{
+    uintptr_t entry = (uintptr_t)goroutine_entry;
+    return unwind_function(modules_unwind(entry), entry, &entry_lo, &entry_hi);
+}
 
 static no_sanitize bool read_stack(void *arg, uintptr_t at, uintptr_t *word)
 {
@@ -57,21 +67,22 @@ static no_sanitize bool read_stack(void *arg, uintptr_t at, uintptr_t *word)
     return true;
 }
 
-static bool frames_may_move(struct walk *w, const void *uc, uintptr_t pc)
+static bool frames_may_move(struct walk *w, const void *uc, uintptr_t pc, const uint8_t **last)
 {
     struct unwind_regs regs = {.pc = pc, .known = (1u << ARCH_DWARF_REGS) - 1, .exact = true};
     arch_ucontext_all(uc, regs.reg);
     for (int i = 0; i < FRAMES_MAX; i++) {
         uintptr_t at = regs.exact ? regs.pc : regs.pc - 1;
+        if (at >= entry_lo && at < entry_hi)
+            return true;
         bool ours = in_runtime(at);
         const struct unwind_table *table = modules_unwind(at);
         if (table == NULL || (!ours && modules_kind(at) != TEXT_MIGRATABLE))
             return false;
-        switch (unwind_step(table, &regs, read_stack, w)) {
+        switch (unwind_step(table, &regs, read_stack, w, i == 0 ? last : NULL)) {
         case UNWIND_FRAME:
             break;
         case UNWIND_END:
-            return ours; /* arch_entry */
         case UNWIND_UNSURE:
             return false;
         }
@@ -88,11 +99,11 @@ static bool has_room(const struct g *gp, uintptr_t guard, uintptr_t sp)
     return sp > lo && sp - lo >= arch_context_room();
 }
 
-bool may_copy(const struct m *mp, const struct g *gp, const void *uc)
+bool may_copy(struct m *mp, const struct g *gp, const void *uc)
 {
     uintptr_t pc, sp, fp;
     arch_ucontext_regs(uc, &pc, &sp, &fp);
     struct walk w = {.gp = gp, .guard = guard_of(mp)};
     return !LOAM_ASAN && modules_kind(pc) == TEXT_MIGRATABLE && gp->lockedm == NULL &&
-           arch_context_saved(uc) && has_room(gp, w.guard, sp) && frames_may_move(&w, uc, pc);
+           arch_context_saved(uc) && has_room(gp, w.guard, sp) && frames_may_move(&w, uc, pc, &mp->unwind_last);
 }

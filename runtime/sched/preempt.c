@@ -274,6 +274,7 @@ void preempt_init(bool handlers)
     if (!text_is_ours() || modules_init((uintptr_t)schedule) != 0)
         return;
     arch_preempt_init();
+    (void)copied_init(); /* or nothing is copied */
     on = os_signal_share(SIGURG, on_sigurg) == 0;
     handlers_return = on ? os_signal_return(SIGURG) : 0;
     if (handlers_return == 0)

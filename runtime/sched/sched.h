@@ -136,6 +136,7 @@ struct m {
     bool held;           /* atomic: asleep in the handler with its goroutine */
     uint64_t held_turn;  /* sched.lock: when it is to run again; runq.c */
     uint64_t holds;      /* owner thread writes, all read */
+    const uint8_t *unwind_last; /* its handler: see unwind_step */
     uint64_t copies;     /* the same: of goroutines whose context was copied (copied.c) */
     uint64_t moves;      /* the same: of these, that went on here and had been cut elsewhere */
 };

@@ -305,8 +305,9 @@ bool in_runtime(uintptr_t pc);
 
 /* ---- copied.c ---- */
 /* Whether gp, which a signal's handler may hold, can go on on any thread instead. */
+bool copied_init(void);    /* false: nothing is ever copied */
 void preempt_copied(void); /* park.c; by preempt.S */
-bool may_copy(const struct m *mp, const struct g *gp, const void *uc);
+bool may_copy(struct m *mp, const struct g *gp, const void *uc);
 
 /* ---- sysmon.c ---- */
 int sysmon_start(void);

@@ -192,10 +192,9 @@ static bool read_common(const struct unwind_table *t, const uint8_t *at, struct 
     return encoded && !r.bad && !a.bad && e->return_column < ARCH_DWARF_REGS;
 }
 
-static bool read_entry(const struct unwind_table *t, uintptr_t pc, struct entry *e)
+static bool read_at(const struct unwind_table *t, const uint8_t *at, uintptr_t pc, struct entry *e)
 {
     *e = (struct entry){0};
-    const uint8_t *at = find_entry(t, pc);
     struct reader r = at != NULL ? record(t, at) : reader_at(t, NULL, 1);
     const uint8_t *from = r.p;
     uint64_t back = take_unsigned(&r, 4);
@@ -209,6 +208,19 @@ static bool read_entry(const struct unwind_table *t, uintptr_t pc, struct entry 
     return !r.bad && pc >= e->begin && pc - e->begin < e->size;
 }
 
+/* last: where it was found the last time, NULL: not kept. Mostly it is the same loop that is cut again, and the
+ * search would touch a dozen cold cache lines. */
+static bool read_entry(const struct unwind_table *t, uintptr_t pc, const uint8_t **last,
+                       struct entry *e)
+{
+    if (last != NULL && *last != NULL && read_at(t, *last, pc, e))
+        return true;
+    const uint8_t *at = find_entry(t, pc);
+    if (last != NULL)
+        *last = at;
+    return read_at(t, at, pc, e);
+}
+
 /* ---- Its instructions --------------------------------------------------------------------------------- */
 
 enum rule { SAME, OFFSET, EXPRESSION, UNDEFINED, UNKNOWN };
@@ -219,13 +231,13 @@ struct rules {
     int64_t cfa_offset;
     struct reader cfa_code;
     uint8_t rule[ARCH_DWARF_REGS]; /* enum rule */
-    int64_t offset[ARCH_DWARF_REGS];
-    struct reader code[ARCH_DWARF_REGS];
+    int64_t offset[ARCH_DWARF_REGS]; /* of EXPRESSION: the address of its block */
 };
 
 struct machine {
-    struct rules now, first, remembered[REMEMBERED];
+    struct rules now, first;
     unsigned depth;
+    struct rules remembered[REMEMBERED]; /* below depth */
 };
 
 static void set_rule(struct rules *s, uint64_t reg, enum rule rule, int64_t offset)
@@ -311,11 +323,8 @@ static bool other_instruction(struct machine *m, const struct entry *e, struct r
         return true;
     case 0x10: /* expression */
         reg = take_uleb(r);
-        set_rule(s, reg, EXPRESSION, 0);
-        if (reg < ARCH_DWARF_REGS)
-            s->code[reg] = take_block(r);
-        else
-            (void)take_block(r);
+        set_rule(s, reg, EXPRESSION, (int64_t)(intptr_t)r->p);
+        (void)take_block(r);
         return true;
     case 0x16: /* val_expression */
         set_rule(s, take_uleb(r), UNKNOWN, 0);
@@ -386,13 +395,28 @@ static bool evaluate(struct reader r, const struct unwind_regs *regs, unwind_rea
     return !r.bad && r.p == r.end;
 }
 
-enum unwind_result unwind_step(const struct unwind_table *t, struct unwind_regs *regs,
-                               unwind_read *read, void *arg)
+bool unwind_function(const struct unwind_table *t, uintptr_t pc, uintptr_t *lo, uintptr_t *hi)
 {
     struct entry e;
-    struct machine m = {0};
+    if (t == NULL || !read_entry(t, pc, NULL, &e))
+        return false;
+    *lo = e.begin;
+    *hi = e.begin + e.size;
+    return true;
+}
+
+enum unwind_result unwind_step(const struct unwind_table *t, struct unwind_regs *regs,
+                               unwind_read *read, void *arg, const uint8_t **last)
+{
+    struct entry e;
+    struct machine m; /* not cleared as a whole: it is large, and the caches are cold */
+    m.now = (struct rules){0};
+    m.depth = 0;
     uintptr_t pc = regs->exact ? regs->pc : regs->pc - 1; /* a call may be a function's last */
-    if (!read_entry(t, pc, &e) || !execute(&m, &e, e.common, 0, 0))
+    if (!read_entry(t, pc, last, &e))
+        return UNWIND_UNSURE;
+    m.first = m.now;
+    if (!execute(&m, &e, e.common, 0, 0))
         return UNWIND_UNSURE;
     m.first = m.now;
     if (!execute(&m, &e, e.own, e.begin, pc))
@@ -414,11 +438,14 @@ enum unwind_result unwind_step(const struct unwind_table *t, struct unwind_regs 
     for (uint32_t i = 0; i < ARCH_DWARF_REGS; i++) {
         uintptr_t at = cfa + (uintptr_t)s->offset[i];
         bool known = false;
-        if (s->rule[i] == OFFSET)
+        if (s->rule[i] == OFFSET) {
             known = read(arg, at, &up.reg[i]);
-        else if (s->rule[i] == EXPRESSION)
-            known = evaluate(s->code[i], regs, read, arg, &at) && read(arg, at, &up.reg[i]);
-        else if (s->rule[i] == SAME && (ARCH_DWARF_KEPT >> i & 1) != 0)
+        } else if (s->rule[i] == EXPRESSION) {
+            struct reader r = {.p = (const uint8_t *)(intptr_t)s->offset[i],
+                               .end = (const uint8_t *)t->hi};
+            known = evaluate(take_block(&r), regs, read, arg, &at) && read(arg, at, &up.reg[i]);
+        }
+        if (s->rule[i] == SAME && (ARCH_DWARF_KEPT >> i & 1) != 0)
             known = value_of(regs, i, &up.reg[i]);
         up.known |= (uint32_t)known << i;
     }

@@ -22,8 +22,12 @@ enum unwind_result { UNWIND_FRAME, UNWIND_END, UNWIND_UNSURE };
 /* The word at `at` of the stack; false: not to be read. */
 typedef bool unwind_read(void *arg, uintptr_t at, uintptr_t *word);
 
-/* Replaces the registers by the caller's. END: there is none; UNSURE: it is not known. */
+/* Replaces the registers by the caller's. END: there is none; UNSURE: it is not known. last: NULL, or what a
+ * former step left there, of any table that is still there: a hint where to look first; NULL at first. */
 enum unwind_result unwind_step(const struct unwind_table *table, struct unwind_regs *regs,
-                               unwind_read *read, void *arg);
+                               unwind_read *read, void *arg, const uint8_t **last);
+
+/* The bounds of the function that pc lies in; false: not known. */
+bool unwind_function(const struct unwind_table *table, uintptr_t pc, uintptr_t *lo, uintptr_t *hi);
 
 #endif
