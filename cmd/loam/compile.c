@@ -55,7 +55,8 @@ static const struct argp_option options[] = {
      "2 KB and grow: gcc on x86-64 only, and code that cannot be guarded is refused",
      1},
     {"migratable", KEY_MIGRATABLE, NULL, 0,
-     "The C files use nothing that belongs to a thread (errno, thread-locals, its locks): loops that "
+     "The C files use nothing that belongs to a thread (errno, thread-locals, its locks): loops "
+     "that "
      "never call Loam are preempted without keeping a thread each; x86-64 only",
      1},
     {"verbose", 'v', NULL, 0, "Show the commands", 1},

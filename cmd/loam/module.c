@@ -132,10 +132,9 @@ static bool check_relocations(const struct object *o, const Elf64_Shdr *rel)
                 what = "errno";
         if (what == NULL)
             continue;
-        return refuse(
-            keep_format("%s: %s uses %s, which belongs to a thread", o->path,
-                        function_at(sym, n, strings, rel->sh_info, r->r_offset), what),
-            "do it in a function that is LOAM_NOPREEMPT, or build without --migratable");
+        return refuse(keep_format("%s: %s uses %s, which belongs to a thread", o->path,
+                                  function_at(sym, n, strings, rel->sh_info, r->r_offset), what),
+                      "do it in a function that is LOAM_NOPREEMPT, or build without --migratable");
     }
     return true;
 }
@@ -186,8 +185,8 @@ bool module_rename(const char *object, const char *shown)
     names->sh_offset = o.size;
     names->sh_size = size;
     FILE *f = fopen(object, "we");
-    bool ok = f != NULL && fwrite(o.bytes, 1, o.size, f) == o.size &&
-              fwrite(bytes, 1, size, f) == size;
+    bool ok =
+        f != NULL && fwrite(o.bytes, 1, o.size, f) == o.size && fwrite(bytes, 1, size, f) == size;
     int err = errno;
     if (f != NULL && fclose(f) != 0)
         ok = false;

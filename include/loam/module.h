@@ -30,10 +30,10 @@
  * another `version` or flag: a note whose version or flags a runtime does not know is ignored by it. A module
  * may have several notes. */
 struct loam_module_note {
-    uint32_t version; /* LOAM_MODULE_VERSION */
-    uint32_t size;    /* of this struct as the module knows it */
-    uint32_t flags;   /* LOAM_MODULE_MIGRATABLE or 0 */
-    uint32_t unused;  /* 0 */
+    uint32_t version;                   /* LOAM_MODULE_VERSION */
+    uint32_t size;                      /* of this struct as the module knows it */
+    uint32_t flags;                     /* LOAM_MODULE_MIGRATABLE or 0 */
+    uint32_t unused;                    /* 0 */
     int64_t text_lo, text_hi;           /* the code of LOAM_MODULE_TEXT */
     int64_t nopreempt_lo, nopreempt_hi; /* that of LOAM_NOPREEMPT */
     int64_t types_lo, types_hi;         /* 0: kept for tables of types */
@@ -72,14 +72,14 @@ LOAM_END_DECLS
  * empty. */
 #define LOAM_MODULE(flags) LOAM_MODULE_WITH(flags)
 #define LOAM_MODULE_WITH(flags)                                                                    \
-    __asm__(".pushsection loam_module,\"ax\",@progbits\n\t.long 0\n\t.popsection\n\t"                \
+    __asm__(".pushsection loam_module,\"ax\",@progbits\n\t.long 0\n\t.popsection\n\t"              \
             ".pushsection loam_nopreempt,\"ax\",@progbits\n\t.long 0\n\t.popsection\n\t"           \
-            ".hidden __start_loam_module\n\t.hidden __stop_loam_module\n\t"                            \
+            ".hidden __start_loam_module\n\t.hidden __stop_loam_module\n\t"                        \
             ".hidden __start_loam_nopreempt\n\t.hidden __stop_loam_nopreempt\n\t"                  \
             ".pushsection .note.loam,\"a\",@note\n\t.balign 4\n\t"                                 \
             ".long 5, 80, 1\n\t.asciz \"Loam\"\n\t.balign 4\n\t"                                   \
             ".long 1, 80, " #flags ", 0\n\t"                                                       \
-            ".quad __start_loam_module - .\n\t.quad __stop_loam_module - .\n\t"                        \
+            ".quad __start_loam_module - .\n\t.quad __stop_loam_module - .\n\t"                    \
             ".quad __start_loam_nopreempt - .\n\t.quad __stop_loam_nopreempt - .\n\t"              \
             ".quad 0, 0, 0, 0\n\t.popsection");
 

@@ -105,5 +105,6 @@ bool may_copy(struct m *mp, const struct g *gp, const void *uc)
     arch_ucontext_regs(uc, &pc, &sp, &fp);
     struct walk w = {.gp = gp, .guard = guard_of(mp)};
     return !LOAM_ASAN && modules_kind(pc) == TEXT_MIGRATABLE && gp->lockedm == NULL &&
-           arch_context_saved(uc) && has_room(gp, w.guard, sp) && frames_may_move(&w, uc, pc, &mp->unwind_last);
+           arch_context_saved(uc) && has_room(gp, w.guard, sp) &&
+           frames_may_move(&w, uc, pc, &mp->unwind_last);
 }

@@ -110,8 +110,8 @@ static void ignored(const struct dl_phdr_info *info, const char *why)
 }
 
 /* The segment of these flags that [lo, hi) lies in; NULL: none. */
-static const ElfW(Phdr) * segment(const struct dl_phdr_info *info, uint32_t flags, uintptr_t lo,
-                                  uintptr_t hi)
+static const ElfW(Phdr) *
+    segment(const struct dl_phdr_info *info, uint32_t flags, uintptr_t lo, uintptr_t hi)
 {
     for (size_t i = 0; i < info->dlpi_phnum; i++) {
         const ElfW(Phdr) *ph = &info->dlpi_phdr[i];
@@ -235,8 +235,7 @@ static void take_note(struct modules *all, const struct dl_phdr_info *info, cons
 }
 
 /* Calls take_note for each note of ours in one segment; with all NULL only tells whether there is one. */
-static bool walk_notes(struct modules *all, const struct dl_phdr_info *info,
-                       const ElfW(Phdr) * ph)
+static bool walk_notes(struct modules *all, const struct dl_phdr_info *info, const ElfW(Phdr) * ph)
 {
     const uint8_t *p = (const uint8_t *)(info->dlpi_addr + ph->p_vaddr);
     uint64_t left = ph->p_memsz, align = ph->p_align == 8 ? 8 : 4;

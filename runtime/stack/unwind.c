@@ -230,7 +230,7 @@ struct rules {
     uint64_t cfa_reg;
     int64_t cfa_offset;
     struct reader cfa_code;
-    uint8_t rule[ARCH_DWARF_REGS]; /* enum rule */
+    uint8_t rule[ARCH_DWARF_REGS];   /* enum rule */
     int64_t offset[ARCH_DWARF_REGS]; /* of EXPRESSION: the address of its block */
 };
 

@@ -17,7 +17,7 @@
 
 enum { LOOPS = 6 };
 
-static int stop; /* atomic */
+static int stop;      /* atomic */
 static int64_t turns; /* atomic: of the goroutine that wants the processor too */
 
 static void *open_module(const char *path)

@@ -13,8 +13,8 @@ enum {
     PROTECTION_KEYS = 1 << 9,
     AMX_CONFIG = 1 << 17,
     AMX_TILES = 1 << 18,
-    XSTATE_BV = 512,    /* in an area of xsave: which parts are not as at the start */
-    LEGACY_SIZE = 512,  /* before it */
+    XSTATE_BV = 512,   /* in an area of xsave: which parts are not as at the start */
+    LEGACY_SIZE = 512, /* before it */
     HEADER_SIZE = 64,
     SOFTWARE_BYTES = 464, /* in the kernel's frame: what it saved */
     SOFTWARE_MAGIC = 0x46505853,
@@ -81,8 +81,7 @@ bool arch_context_saved(const void *uc)
         memcpy(&magic, area + SOFTWARE_BYTES, sizeof magic);
         memcpy(&parts, area + XSTATE_BV, sizeof parts);
     }
-    return magic == SOFTWARE_MAGIC &&
-           (parts & ~(uint64_t)(arch_xsave_mask | PROTECTION_KEYS)) == 0;
+    return magic == SOFTWARE_MAGIC && (parts & ~(uint64_t)(arch_xsave_mask | PROTECTION_KEYS)) == 0;
 }
 
 size_t arch_context_room(void)
@@ -92,9 +91,9 @@ size_t arch_context_room(void)
 
 void arch_ucontext_all(const void *uc, uintptr_t reg[ARCH_DWARF_REGS])
 {
-    static const int order[ARCH_DWARF_REGS] = {
-        REG_RAX, REG_RDX, REG_RCX, REG_RBX, REG_RSI, REG_RDI, REG_RBP, REG_RSP, REG_R8,
-        REG_R9,  REG_R10, REG_R11, REG_R12, REG_R13, REG_R14, REG_R15, REG_RIP};
+    static const int order[ARCH_DWARF_REGS] = {REG_RAX, REG_RDX, REG_RCX, REG_RBX, REG_RSI, REG_RDI,
+                                               REG_RBP, REG_RSP, REG_R8,  REG_R9,  REG_R10, REG_R11,
+                                               REG_R12, REG_R13, REG_R14, REG_R15, REG_RIP};
     const mcontext_t *mc = &((const ucontext_t *)uc)->uc_mcontext;
     for (int i = 0; i < ARCH_DWARF_REGS; i++)
         reg[i] = (uintptr_t)mc->gregs[order[i]];
