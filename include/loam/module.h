@@ -42,18 +42,18 @@ struct loam_module_note {
 
 /* Puts a function into the module's text, to which the flags of LOAM_MODULE apply. `loam build
  * --migratable` puts all functions of the files that it compiles there. */
-#define LOAM_MODULE_TEXT __attribute__((section("loam_module")))
+#define LOAM_MODULE_TEXT __attribute__((__section__("loam_module")))
 
 /* A function that no signal preempts, be the module migratable or not: the runtime tries again later. What
  * it calls may be preempted, but goes on on the same thread. To be used for short functions: nobody else has
  * the processor meanwhile, and stops of the world wait. */
 #if defined(__has_attribute)
-#if __has_attribute(noipa)
-#define LOAM_NOPREEMPT __attribute__((noipa, section("loam_nopreempt")))
+#if __has_attribute(__noipa__)
+#define LOAM_NOPREEMPT __attribute__((__noipa__, __section__("loam_nopreempt")))
 #endif
 #endif
 #ifndef LOAM_NOPREEMPT
-#define LOAM_NOPREEMPT __attribute__((noinline, section("loam_nopreempt")))
+#define LOAM_NOPREEMPT __attribute__((__noinline__, __section__("loam_nopreempt")))
 #endif
 
 LOAM_BEGIN_DECLS
