@@ -21,6 +21,7 @@ struct compile {
     const char *sanitizer;        /* address, thread, undefined; NULL: as the library's variant */
     const char *variant;          /* --variant; NULL: the tool's own */
     bool small_stacks;            /* --stack=small */
+    bool migratable;              /* --migratable */
     bool verbose;
 };
 

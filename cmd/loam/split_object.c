@@ -30,6 +30,7 @@
 #include <unistd.h>
 
 #define REGISTERED "loam_text"
+#define NOPREEMPT "loam_nopreempt" /* include/loam/module.h: keeps its section */
 /* What gcc marks split code by; gone from what is linked, because gold would rewrite the code. */
 #define SPLIT_NOTE ".note.GNU-split-stack"
 #define OWN_NOTE ".note.loam-stack"
@@ -549,7 +550,7 @@ bool object_write(const struct object *o, struct split *s, const char *file)
     memcpy(names + text_name, REGISTERED, sizeof REGISTERED);
     memcpy(names + note_name, OWN_NOTE, sizeof OWN_NOTE);
     for (size_t i = 1; i < count; i++) {
-        if (is_code(&shdrs[i]))
+        if (is_code(&shdrs[i]) && strcmp(section_name(o, &sections(o)[i]), NOPREEMPT) != 0)
             shdrs[i].sh_name = (Elf64_Word)text_name;
         else if (strcmp(section_name(o, &sections(o)[i]), SPLIT_NOTE) == 0)
             shdrs[i].sh_name = (Elf64_Word)note_name;

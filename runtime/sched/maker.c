@@ -34,6 +34,10 @@
  *
  * test/litmus/model_maker.c is a model of it.
  *
+ * It also looks for modules that came by dlopen (modules_refresh), which takes the loader's lock, for the same
+ * reason: whoever is in dlopen may be held. A handler asks for that that finds code which nobody registered,
+ * not more often than every LOOK_NS: most such code is libc's.
+ *
  * Where nothing is held by signals there is no maker, and startm makes the thread itself: nobody sleeps
  * with a lock of libc, and a seeded run is one thread.
  *
@@ -42,9 +46,14 @@
  * of the program's has thread-locals. */
 #include "os/os.h"
 #include "sched/sched_int.h"
+#include "stack/modules.h"
 
 #include <errno.h>
 #include <string.h>
+
+#include <loam.h>
+
+enum { LOOK_NS = 10000000 };
 
 bool maker_on(void)
 {
@@ -82,6 +91,35 @@ struct m *m_spare(void)
     }
     unlock(&sched.lock);
     return idle;
+}
+
+void maker_look(void)
+{
+    lock(&sched.lock);
+    int64_t now = load_relaxed(&sched.coarse_now);
+    if (!sched.look_ordered && now - sched.look_last >= LOOK_NS) {
+        sched.look_ordered = true;
+        sched.look_last = now;
+        wake_locked();
+    }
+    unlock(&sched.lock);
+}
+
+static void look(void *arg)
+{
+    (void)arg;
+    modules_refresh();
+}
+
+void loam_modules_look(void)
+{
+    if (!visit_begin())
+        return;
+    if (getg() != NULL && getm()->incall != 0)
+        look(NULL); /* in a blocking call already, or where none can be begun */
+    else
+        loam_blocking(look, NULL);
+    visit_end();
 }
 
 void m_arrive(struct m *mp)
@@ -142,6 +180,13 @@ static void maker(void *arg)
     lock(&sched.lock);
     while (!sched.maker_end) {
         bool spare = sched.ordered == 0;
+        if (spare && !sched.spare_ordered && sched.look_ordered) {
+            sched.look_ordered = false;
+            unlock(&sched.lock);
+            modules_refresh();
+            lock(&sched.lock);
+            continue;
+        }
         if (spare && !sched.spare_ordered) {
             noteclear(&sched.maker_note);
             sched.maker_asleep = true;

@@ -313,6 +313,22 @@ void gosched(void)
     after_switch();
 }
 
+/* Called by arch_async_preempt, which has saved all registers on the goroutine's stack; see copied.c. */
+void preempt_copied(void)
+{
+    struct m *mp = getm();
+    struct g *gp = mp->curg;
+    const struct m *before = mp;
+    /* relaxed: a request that comes between is one that is being granted */
+    and_relaxed(&mp->preempt, (uint32_t)PREEMPT_RANDOM);
+    count_owner(&mp->copies, 1);
+    traceev(EV_GoStop, trace_clock(), gp->goid, 0);
+    gswitch_to_g0(mp, gp, preempt_hook);
+    mp = getm();
+    if (mp != before)
+        count_owner(&mp->moves, 1);
+}
+
 noinline void preempt_slow(struct m *mp)
 {
     uint32_t why = load_relaxed(&mp->preempt);

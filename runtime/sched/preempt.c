@@ -1,4 +1,5 @@
-/* Preemption of code that never calls the runtime: held with its thread.
+/* Preemption of code that never calls the runtime: held with its thread. (Code of modules that declare
+ * themselves free of their thread goes on on any instead: copied.c, which is asked first.)
  *
  * sysmon and stops of the world ask first by m->preempt, which runtime calls look at. A goroutine that
  * does not answer gets SIGURG, sent to its own thread. The handler gives the P away and puts the thread
@@ -74,12 +75,14 @@
  * own choice, and would see two fibers on one alternate stack.
  *
  * Rejected: a timer for each M (timer_create) in place of sysmon's rounds: two system calls a slice by who makes
- * somebody wait, for what costs sysmon one round; resuming on any thread with a copy of the registers (wrong for C, see the head); a counter
+ * somebody wait, for what costs sysmon one round; resuming all code on any thread with a copy of the registers
+ * (wrong for C, see above); a counter
  * in every public function (a nanosecond each). */
 #include "sched/sched_int.h"
 
 #include "os/os.h"
 #include "sched/sanitizer.h"
+#include "stack/modules.h"
 
 #include <errno.h>
 #include <signal.h>
@@ -101,7 +104,7 @@ static uintptr_t handlers_return; /* const after init: to libc, from every handl
 static os_handler on_sigurg;
 static struct os_front front = {.sig = SIGURG, .fn = on_sigurg};
 
-static bool in_runtime(uintptr_t pc)
+bool in_runtime(uintptr_t pc)
 {
     return (pc >= (uintptr_t)runtime_text_first && pc < (uintptr_t)runtime_text_last) ||
            (pc >= (uintptr_t)runtime_cold_first && pc < (uintptr_t)runtime_cold_last) ||
@@ -128,7 +131,8 @@ static no_sanitize bool runtime_cut(uintptr_t sp, uintptr_t hi)
 
 static bool may_hold(struct m *mp, uint32_t why, uintptr_t pc, uintptr_t sp)
 {
-    if (in_runtime(pc) || mp->thread.in_libc != 0 || locks_held() != 0 || throwing())
+    if (in_runtime(pc) || mp->thread.in_libc != 0 || locks_held() != 0 || throwing() ||
+        modules_kind(pc) == TEXT_NOPREEMPT)
         return false;
     struct g *gp = mp->curg;
     struct p *pp = mp->p;
@@ -239,6 +243,13 @@ static void on_sigurg(int sig, siginfo_t *info, void *uc)
     arch_ucontext_regs(uc, &pc, &sp, &fp);
     if (!may_hold(mp, why, pc, sp))
         return;
+    /* of what nobody registered yet: a module may have come */
+    if (modules_kind(pc) == TEXT_UNKNOWN)
+        maker_look();
+    if (may_copy(mp, mp->curg, uc)) {
+        arch_inject(uc);
+        return;
+    }
     mp->sig_pc = pc;
     mp->sig_sp = sp;
     mp->sig_fp = fp;
@@ -257,8 +268,9 @@ void preempt_by_signal(struct m *mp, struct p *pp, uint32_t tick)
 {
     if (!on || !load_acquire(&mp->alive))
         return;
+    /* Where nobody could take its P from a held thread, there may still be code to be copied. */
     struct m *next = m_spare();
-    if (next == NULL && load_relaxed(&sched.held) == 0)
+    if (next == NULL && load_relaxed(&sched.held) == 0 && !modules_migratable())
         return;
     store_relaxed(&mp->async_tick, tick);
     ask(mp, ASYNC_SLICE);
@@ -294,6 +306,7 @@ void preempt_fini(void)
     if (on)
         (void)os_front_remove(&front);
     on = false;
+    modules_fini();
 }
 
 void preempt_init(bool handlers)
@@ -306,9 +319,13 @@ void preempt_init(bool handlers)
     loader_lo = loader_hi = 0;
     if (LOAM_SHARED && !os_code_around(os_tls_function(), &loader_lo, &loader_hi))
         return;
-    on = text_is_ours() && os_front_install(&front) == 0;
+    if (!text_is_ours() || modules_init((uintptr_t)schedule) != 0)
+        return;
+    arch_preempt_init();
+    (void)copied_init(); /* or nothing is copied */
+    on = os_front_install(&front) == 0;
     handlers_return = on ? os_signal_return(SIGURG) : 0;
-    if (on && handlers_return == 0)
+    if (handlers_return == 0)
         preempt_fini();
 }
 

@@ -133,12 +133,15 @@ struct m {
     uintptr_t sig_pc, sig_sp, sig_fp, sig_guard;
     uint32_t sig_caught; /* atomic */
     /* Preemption by signal (preempt.c). The registers above are those of a held goroutine too. */
-    uint32_t async;      /* atomic: ASYNC_*, what the signal is to ask for */
-    uint32_t async_tick; /* atomic: only while its P's schedtick is this */
-    bool held;           /* atomic: asleep in the handler with its goroutine */
-    uint64_t held_turn;  /* sched.lock: when it is to run again; runq.c */
-    uint32_t hold_looks; /* owner thread: how long to look before it sleeps, in us */
-    uint64_t holds;      /* owner thread writes, all read */
+    uint32_t async;             /* atomic: ASYNC_*, what the signal is to ask for */
+    uint32_t async_tick;        /* atomic: only while its P's schedtick is this */
+    bool held;                  /* atomic: asleep in the handler with its goroutine */
+    uint64_t held_turn;         /* sched.lock: when it is to run again; runq.c */
+    uint32_t hold_looks;        /* owner thread: how long to look before it sleeps, in us */
+    uint64_t holds;             /* owner thread writes, all read */
+    const uint8_t *unwind_last; /* its handler: see unwind_step */
+    uint64_t copies;            /* the same: of goroutines whose context was copied (copied.c) */
+    uint64_t moves; /* the same: of these, that went on here and had been cut elsewhere */
 };
 _Static_assert(offsetof(struct m, thread) == 0, "thread_self is the M");
 

@@ -51,6 +51,8 @@ struct schedt {
     uint32_t held_turns; /* preempt.c */
     int ordered, coming; /* Ms that the maker is to make, and those on their way */
     bool spare_ordered;  /* one is wanted in advance */
+    bool look_ordered;   /* modules may have come */
+    int64_t look_last;   /* when that was ordered last (coarse_now) */
     bool maker_asleep, maker_end;
     struct gfreelist gfree[GFREE_LISTS]; /* dead Gs, by the class of their stacks */
     struct g *embryos;                   /* unused embryos; a look without the lock is relaxed */
@@ -278,6 +280,7 @@ bool maker_on(void);
 void order_m_locked(void);
 void m_arrive(struct m *mp); /* on its thread, which is new */
 struct m *m_spare(void);     /* an idle M; NULL: one is ordered, if there may be */
+void maker_look(void);       /* modules may have come: it looks for their notes */
 
 /* ---- syscall.c ---- */
 const char *incall_text(const struct m *mp); /* which public call it is that binds the goroutine */
@@ -299,6 +302,14 @@ bool preempt_on(void);
  * what it ran when pp's schedtick was `tick`. sysmon */
 void preempt_by_signal(struct m *mp, struct p *pp, uint32_t tick);
 void preempt_all_by_signal(void); /* the same for a stop of the world, of all that run */
+/* Whether it is the library's own code, which is not to be cut. */
+bool in_runtime(uintptr_t pc);
+
+/* ---- copied.c ---- */
+/* Whether gp, which a signal's handler may hold, can go on on any thread instead. */
+bool copied_init(void);    /* false: nothing is ever copied */
+void preempt_copied(void); /* park.c; by preempt.S */
+bool may_copy(struct m *mp, const struct g *gp, const void *uc);
 
 /* ---- sysmon.c ---- */
 int sysmon_start(void);
