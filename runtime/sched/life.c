@@ -163,7 +163,10 @@ int sched_start(const struct life_config *config)
         goto fail;
     }
     preempt_init(config->handlers);
-    err = maker_start();
+    if (stacks_grow())
+        err = splitsignal_start();
+    if (err == 0)
+        err = maker_start();
     if (err == 0)
         err = sysmon_start();
     if (err == 0 && !config->run_mode)

@@ -105,6 +105,8 @@ void m_begin(struct m *mp)
     thread_set(&mp->thread);
     mp->tid = os_gettid();
     mp->altstack = os_altstack_set(&mp->altstack_size);
+    if (mp->altstack == NULL && stacks_grow() && !os_altstack_is_set())
+        throwf("no memory for a thread's signal stack"); /* handlers would run on 2 KB */
     os_thread_stack(&mp->g0.stack.lo, &mp->g0.stack.hi);
     mp->former_slack = os_timer_slack(1);
     sanitizer_g0_new(&mp->g0);

@@ -1,16 +1,18 @@
 /* Stacks that grow: what morestack.S asks for on the thread's own stack; see arch/segment.h.
  *
  * A segment is twice as large as the one before. All of a goroutine's segments together, and what
- * alloca got beside them, may have sched.maxstack bytes; big segments do not count: each nesting of
- * foreign code has one, and the small ones between them do count.
+ * alloca got beside them, may have sched.maxstack bytes. Big ones count with all their bytes, used or not: each
+ * nesting of foreign code has one. But the last does not count for itself, so that who has little left may
+ * still call, and a thread's few at hand are not asked for: a recursion through foreign code ends at the limit
+ * or that many nestings behind it.
  *
  * Big segments are slots, which are never unmapped before the runtime stops: a few at each thread,
  * the others under sched.lock.
  *
  * Memory of alloca that did not fit belongs to the segment at hand and remembers the stack pointer: it is
  * free when the stack pointer is above that. This is looked at when alloca asks again, when the segment
- * is left, when the goroutine parks, and when it ends. Not before: VLAs of a loop are one frame's, and
- * nothing tells when one ends; they count against the limit.
+ * is left, when the goroutine parks, and when it ends. The VLAs of a loop are one frame's: each takes a mark of 16
+ * bytes from it, which goes when the block ends, so that the next round finds the last one's memory free.
  *
  * A segment that is not in use stays as the next one, so that a call that crosses into it costs no more than
  * the copy of its arguments; parking gives it back.
@@ -40,6 +42,8 @@ enum {
     BLOCK_HEADER = 32,
     FRAME_ROOM = 80, /* return address, alignment of the arguments */
     LARGE_TOP = 64,  /* what the allocator keeps of a large stack */
+    ALLOCA_MARK = 16,
+    ALLOCA_BELOW = 64, /* how far marks may reach below what a frame may */
 };
 _Static_assert(sizeof(struct segment_block) <= BLOCK_HEADER, "the block begins behind it");
 
@@ -124,8 +128,6 @@ void segments_free_next(struct m *mp, struct g *gp, struct segment *seg)
 /* What the calling goroutine's stack has up to seg. */
 static size_t in_use(const struct g *gp, const struct segment *seg)
 {
-    while (seg->kind == SEGMENT_BIG)
-        seg = seg->prev;
     return seg->used + gp->alloca_bytes;
 }
 
@@ -171,12 +173,36 @@ static void trace_growth(const char *how, const struct g *gp, size_t need, size_
                  (unsigned long)gp->goid, need, size, sources[source], total);
 }
 
+static bool stands_on(const struct segment *seg, uintptr_t sp)
+{
+    return sp >= (uintptr_t)seg && sp < seg->hi;
+}
+
+/* The goroutine stands at sp, which is not on the segment of its guard: those behind were left. */
+void morestack_found(uintptr_t sp)
+{
+    struct m *mp = getm();
+    struct segment *prev, *s = segment_of(arch_guard());
+    for (; s != NULL && !stands_on(s, sp); s = prev) {
+        prev = s->prev;
+        if (s->kind == SEGMENT_BIG)
+            big_put(mp, mp->curg, s);
+    }
+    if (s == NULL)
+        throw("foreign code runs the program on a stack of its own");
+    arch_set_guard(s->guard);
+}
+
 /* The next segment is to hold a frame of so many bytes, with its arguments. */
-void morestack_grow(size_t frame, size_t arguments)
+void morestack_grow(size_t frame, size_t arguments, uintptr_t sp)
 {
     struct segment *seg;
     struct m *mp = getm();
     struct g *gp = growing(&seg);
+    if (unlikely(!stands_on(seg, sp))) {
+        morestack_found(sp);
+        gp = growing(&seg);
+    }
     segments_free_next(mp, gp, seg); /* too small */
     size_t want = ARCH_SEGMENT_GUARD + FRAME_ROOM + LARGE_TOP + frame + arguments;
     size_t size = STACK_FIRST;
@@ -201,7 +227,8 @@ void morestack_grow(size_t frame, size_t arguments)
     seg->next = next;
 }
 
-void *morestack_alloca(size_t size, uintptr_t sp)
+/* sp: the caller's stack pointer. */
+struct morestack_memory morestack_alloca(size_t size, uintptr_t sp)
 {
     struct segment *seg;
     struct m *mp = getm();
@@ -215,13 +242,15 @@ void *morestack_alloca(size_t size, uintptr_t sp)
     int source = stackalloc(cache_of(mp), bytes, &s);
     if (source < 0)
         no_memory(bytes);
+    if (sp >= seg->guard - SEGMENT_FRAME - ALLOCA_BELOW + ALLOCA_MARK)
+        sp -= ALLOCA_MARK;
     struct segment_block *b = (struct segment_block *)s.lo;
     *b = (struct segment_block){
         .next = seg->blocks, .sp = sp, .size = bytes, .size_class = s.size_class};
     seg->blocks = b;
     gp->alloca_bytes += bytes;
     trace_growth("alloca", gp, size, bytes, (enum stack_source)source, used + bytes);
-    return (char *)b + BLOCK_HEADER;
+    return (struct morestack_memory){(char *)b + BLOCK_HEADER, sp};
 }
 
 void morestack_free_blocks(struct segment *seg)
@@ -257,6 +286,9 @@ void morestack_big_get(void)
     struct m *mp = getm();
     if (mp == NULL)
         throw("morestack: not on a thread of the runtime");
+    struct segment *seg = segment_of(arch_guard());
+    if (in_use(mp->curg, seg) > load_relaxed(&sched.maxstack))
+        overflow(seg);
     lock(&sched.lock);
     struct segment *big = sched.bigs;
     if (big != NULL)
@@ -332,7 +364,7 @@ static bool stays(const struct m *mp)
 static bool on_slot(const struct m *mp)
 {
     struct g *gp = mp != NULL ? mp->curg : NULL;
-    return morestack_text_lo != morestack_text_hi && gp != NULL && gp->seg == NULL &&
+    return stacks_grow() && gp != NULL && gp->seg == NULL &&
            on_goroutine_stack((uintptr_t)__builtin_frame_address(0));
 }
 
