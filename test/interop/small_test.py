@@ -170,8 +170,12 @@ class SmallTest(unittest.TestCase):
                  " return p(1); }", "executable memory"),
                 ("#include <setjmp.h>\nint (*f)(jmp_buf) = _setjmp;\n"
                  "int (*g(void))(jmp_buf) { return _setjmp; }", "address of _setjmp"),
-                ("#include <signal.h>\nvoid *f(void) { return signal; }", "address of signal"),
-                ("#include <signal.h>\nvoid *table[] = {sigaction};", "address of sigaction")):
+                
+                ("__attribute__((target_clones(\"avx2\", \"default\"))) int f(int n) { return n * 3; }",
+                 "f.*: is chosen when the program starts"),
+                ("int sigaction(void) { return 0; }", "sigaction: is defined"),
+                ("#include <string.h>\nstruct large { char b[70000]; }; void g(struct large);"
+                 "void f(struct large *l) { g(*l); }", "f: may pass 7.... bytes on the stack")):
             self.refused(text, what=what)
 
     def test_refused_flags(self):

@@ -445,7 +445,18 @@ __morestack_allocate_stack_space:
 	rolq	$17, \reg
 .endm
 
-/* int __morestack_setjmp(jmp_buf env), for setjmp and _setjmp, which save no signal mask. */
+/* int __morestack_setjmp_mask(jmp_buf env), for setjmp as a function, which saves the signal mask. */
+	.globl	__morestack_setjmp_mask
+	.type	__morestack_setjmp_mask, @function
+	.p2align 4
+__morestack_setjmp_mask:
+	.cfi_startproc
+	movl	$1, %esi
+	jmp	__morestack_sigsetjmp
+	.cfi_endproc
+	.size	__morestack_setjmp_mask, .-__morestack_setjmp_mask
+
+/* int __morestack_setjmp(jmp_buf env), for _setjmp and the macro setjmp, which save no signal mask. */
 	.globl	__morestack_setjmp
 	.type	__morestack_setjmp, @function
 	.p2align 4
