@@ -164,9 +164,8 @@ int sched_start(const struct life_config *config)
     }
     preempt_init(config->handlers);
     if (stacks_grow())
-        err = splitsignal_start();
-    if (err == 0)
-        err = maker_start();
+        splitsignal_start();
+    err = maker_start();
     if (err == 0)
         err = sysmon_start();
     if (err == 0 && !config->run_mode)

@@ -73,7 +73,7 @@ void (*__morestack_sysv_signal(int sig, void (*fn)(int)))(int);
 void (*__morestack_sigset(int sig, void (*fn)(int)))(int);
 int __morestack_siginterrupt(int sig, int on);
 int __morestack_sigaltstack(const stack_t *set, stack_t *old);
-/* At start: handlers that are installed by then, libc's own too. -errno with a noted text. */
-int splitsignal_start(void);
+/* At start: handlers that are installed by then. */
+void splitsignal_start(void);
 
 #endif

@@ -4,16 +4,15 @@
  *
  * `loam build` makes these functions the program's sigaction, signal and so on, so that libraries call them
  * too: the dynamic linker takes the program's definition for everyone's, and the linker takes it for what
- * archives ask for. What was installed before, and libc's own handler for setuid and its like, gets SA_ONSTACK when
- * the runtime starts. A handler may leave by siglongjmp; the guard is then set by morestack.S.
+ * archives ask for. What was installed in another way before the runtime starts gets SA_ONSTACK then; libc's own
+ * handlers have it. A handler may leave by siglongjmp; the guard is then set by morestack.S.
  *
- * Not seen: a system call of a library's own, __sigaction, and libc's sigaction taken by dlsym from libc's
- * handle.
+ * Not seen: after that a system call of a library's own, __sigaction, and libc's sigaction taken by dlsym from
+ * libc's handle.
  *
  * The runtime itself calls os_sigaction. No lock: two threads that install handlers for one signal at once
  * may get the one's function with the other's flags, as for any pair of calls that race. */
 #include "base/atomic.h"
-#include "base/throw.h"
 #include "os/os.h"
 #include "sched/morestack.h"
 
@@ -152,20 +151,8 @@ FOR_PROGRAMS int __morestack_sigaltstack(const stack_t *set, stack_t *old)
     return os_sigaltstack(set, old);
 }
 
-static void nothing(void *arg)
+/* At start, of a program with small stacks: what is installed already, by whatever way. */
+void splitsignal_start(void)
 {
-    (void)arg;
-}
-
-/* At start, of a program with small stacks: handlers that are there already. libc installs its own with the
- * first thread. */
-int splitsignal_start(void)
-{
-    uintptr_t handle;
-    int err = os_thread_start(nothing, NULL, "loam-first", 0, NULL, &handle);
-    if (err != 0)
-        return error_note(err, "cannot start a thread");
-    os_thread_join(handle);
     os_signal_on_altstack(1, SIGNALS - 1);
-    return 0;
 }

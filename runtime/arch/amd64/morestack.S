@@ -147,6 +147,8 @@
 	je	1f
 	cmpl	$BIG, (SEG_KIND - TO_GUARD)(%r10)
 	jne	\enter
+	cmpq	(SEG_HI - TO_GUARD)(%r10), %rsp
+	jae	\enter
 	addq	$STACK_FOREIGN, %r10
 	cmpq	%r10, %rsp
 	jb	\enter
