@@ -12,7 +12,9 @@
  * Memory of alloca that did not fit belongs to the segment at hand and remembers the stack pointer: it is
  * free when the stack pointer is above that. This is looked at when alloca asks again, when the segment
  * is left, when the goroutine parks, and when it ends. The VLAs of a loop are one frame's: each takes a mark of 16
- * bytes from it, which goes when the block ends, so that the next round finds the last one's memory free.
+ * bytes from it, which goes when the block ends, so that the next round finds the last one's memory free. Who asks
+ * deeper than a function stood that has returned finds out by the frame pointers, which all code on small segments
+ * keeps.
  *
  * A segment that is not in use stays as the next one, so that a call that crosses into it costs no more than
  * the copy of its arguments; parking gives it back.
@@ -34,8 +36,8 @@
 
 struct segment_block {
     struct segment_block *next;
-    uintptr_t sp; /* of the frame that asked */
-    size_t size;
+    uintptr_t sp;    /* where it was left at */
+    uintptr_t frame; /* pointer to the frame that asked */
     uint32_t size_class;
 };
 enum {
@@ -93,16 +95,35 @@ static void free_memory(struct m *mp, void *p, uint32_t size_class)
     stackfree(cache_of(mp), (struct stack){.lo = (uintptr_t)p, .size_class = size_class});
 }
 
+static void free_block(struct m *mp, struct g *gp, struct segment *seg)
+{
+    struct segment_block *b = seg->blocks;
+    seg->blocks = b->next;
+    if (gp != NULL)
+        gp->alloca_bytes -= (size_t)STACKALLOC_MIN << b->size_class;
+    free_memory(mp, b, b->size_class);
+}
+
 /* Those of frames below sp, which are gone. gp: whose they are; NULL: it is dead. */
 static void free_blocks(struct m *mp, struct g *gp, struct segment *seg, uintptr_t sp)
 {
-    while (seg->blocks != NULL && seg->blocks->sp < sp) {
-        struct segment_block *b = seg->blocks;
-        seg->blocks = b->next;
-        if (gp != NULL)
-            gp->alloca_bytes -= b->size;
-        free_memory(mp, b, b->size_class);
+    while (seg->blocks != NULL && seg->blocks->sp < sp)
+        free_block(mp, gp, seg);
+}
+
+/* Is the frame that asked for b among the callers of fp? On a big segment foreign code is, which may keep
+ * anything in the frame pointer. */
+static bool frame_lives(const struct segment *seg, const struct segment_block *b, uintptr_t fp)
+{
+    if (seg->kind == SEGMENT_BIG)
+        return true;
+    while (fp < b->frame && fp >= (uintptr_t)seg && fp % 8 == 0) {
+        uintptr_t caller = *(const uintptr_t *)fp;
+        if (caller <= fp)
+            return true; /* no chain: leave it alone */
+        fp = caller;
     }
+    return fp == b->frame || fp >= seg->hi || fp < (uintptr_t)seg;
 }
 
 void segment_free(struct m *mp, struct g *gp, struct segment *seg)
@@ -227,13 +248,15 @@ void morestack_grow(size_t frame, size_t arguments, uintptr_t sp)
     seg->next = next;
 }
 
-/* sp: the caller's stack pointer. */
-struct morestack_memory morestack_alloca(size_t size, uintptr_t sp)
+/* sp, fp: the caller's. */
+struct morestack_memory morestack_alloca(size_t size, uintptr_t sp, uintptr_t fp)
 {
     struct segment *seg;
     struct m *mp = getm();
     struct g *gp = growing(&seg);
     free_blocks(mp, gp, seg, sp);
+    while (seg->blocks != NULL && !frame_lives(seg, seg->blocks, fp))
+        free_block(mp, gp, seg);
     size_t used = in_use(gp, seg), limit = load_relaxed(&sched.maxstack);
     if (size > limit || used > limit - size)
         overflow(seg);
@@ -246,7 +269,7 @@ struct morestack_memory morestack_alloca(size_t size, uintptr_t sp)
         sp -= ALLOCA_MARK;
     struct segment_block *b = (struct segment_block *)s.lo;
     *b = (struct segment_block){
-        .next = seg->blocks, .sp = sp, .size = bytes, .size_class = s.size_class};
+        .next = seg->blocks, .sp = sp, .frame = fp, .size_class = s.size_class};
     seg->blocks = b;
     gp->alloca_bytes += bytes;
     trace_growth("alloca", gp, size, bytes, (enum stack_source)source, used + bytes);

@@ -16,7 +16,7 @@ struct morestack_memory {
 /* What morestack.S calls, on the thread's own stack. */
 void morestack_grow(size_t frame, size_t arguments, uintptr_t sp);
 void morestack_found(uintptr_t sp);
-struct morestack_memory morestack_alloca(size_t size, uintptr_t sp);
+struct morestack_memory morestack_alloca(size_t size, uintptr_t sp, uintptr_t fp);
 void morestack_free_blocks(struct segment *seg);
 void morestack_big_get(void);
 void morestack_big_put(struct segment *big);

@@ -409,6 +409,7 @@ __morestack_allocate_stack_space:
 	movq	%rsp, %rbp
 	.cfi_def_cfa_register %rbp
 	leaq	16(%rsp), %rsi
+	movq	(%rbp), %rdx
 	THREAD	%rax
 	movq	THREAD_G0(%rax), %rax
 	movq	(%rax), %rsp
