@@ -47,6 +47,7 @@ enum {
     ARCH_SEGMENT_HEADER = 64,
     ARCH_SEGMENT_GUARD = ARCH_SEGMENT_HEADER + SEGMENT_SLACK,
     SEGMENT_FRAME = 256, /* how far gcc lets a function's frame go below the guard unasked */
+    SEGMENT_MARKS = 64,  /* and, below that, marks of alloca (sched/morestack.c) */
 };
 
 _Static_assert(sizeof(struct segment) == ARCH_SEGMENT_HEADER, "one cache line");

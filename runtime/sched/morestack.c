@@ -45,7 +45,6 @@ enum {
     FRAME_ROOM = 80, /* return address, alignment of the arguments */
     LARGE_TOP = 64,  /* what the allocator keeps of a large stack */
     ALLOCA_MARK = 16,
-    ALLOCA_BELOW = 64, /* how far marks may reach below what a frame may */
 };
 _Static_assert(sizeof(struct segment_block) <= BLOCK_HEADER, "the block begins behind it");
 
@@ -265,7 +264,7 @@ struct morestack_memory morestack_alloca(size_t size, uintptr_t sp, uintptr_t fp
     int source = stackalloc(cache_of(mp), bytes, &s);
     if (source < 0)
         no_memory(bytes);
-    if (sp >= seg->guard - SEGMENT_FRAME - ALLOCA_BELOW + ALLOCA_MARK)
+    if (sp >= seg->guard - SEGMENT_FRAME - SEGMENT_MARKS + ALLOCA_MARK)
         sp -= ALLOCA_MARK;
     struct segment_block *b = (struct segment_block *)s.lo;
     *b = (struct segment_block){
