@@ -113,7 +113,8 @@ void split_frame_look(struct split_frame *f, const cs_insn *i)
             continue;
         bool address = i->id == X86_INS_LEA;
         if (is_stack(op->mem.index) ||
-            (is_stack(op->mem.base) && (op->mem.index != X86_REG_INVALID || (address && op->mem.disp >= 0))))
+            (is_stack(op->mem.base) &&
+             (op->mem.index != X86_REG_INVALID || (address && op->mem.disp >= 0))))
             f->copied = true;
         if (is_stack(op->mem.base) && op->mem.disp >= 0) {
             uint64_t end = (uint64_t)op->mem.disp + op->size;

@@ -113,12 +113,14 @@ static bool check_elf(Elf *elf)
     if (!d.needs) /* static: there are no other modules */
         return true;
     if (!d.bound_at_start)
-        return complain("the program binds calls when they are made first, which takes more stack than there is",
+        return complain("the program binds calls when they are made first, which takes more stack "
+                        "than there is",
                         "link with -z now, which Loam asks for: leave -z lazy out");
     for (size_t i = 0; i < nelem(places); i++)
         if (symbols == NULL || !exports(elf, symbols, &symbols_shdr, places[i].name))
             return complain(
-                keep_format("the program does not export %s, so that libraries would use libc's", places[i].name),
+                keep_format("the program does not export %s, so that libraries would use libc's",
+                            places[i].name),
                 "leave version scripts, --exclude-libs and the like out of the linking");
     return true;
 }

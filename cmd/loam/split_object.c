@@ -252,7 +252,8 @@ static bool goes_by_pointer(const cs_insn *i)
 }
 
 /* *arguments: what its calls may have on the stack. */
-static bool check_function(const struct object *o, csh cs, const Elf64_Sym *sym, uint64_t *arguments)
+static bool check_function(const struct object *o, csh cs, const Elf64_Sym *sym,
+                           uint64_t *arguments)
 {
     const Elf64_Shdr *text = &sections(o)[sym->st_shndx];
     const char *name = symbol_name(o, sym);
@@ -287,7 +288,8 @@ static bool check_function(const struct object *o, csh cs, const Elf64_Sym *sym,
     if (*arguments > STACK_ARGUMENTS)
         return complain(
             o, name,
-            keep_format("may pass %lu bytes on the stack, more than %d", (unsigned long)*arguments, STACK_ARGUMENTS),
+            keep_format("may pass %lu bytes on the stack, more than %d", (unsigned long)*arguments,
+                        STACK_ARGUMENTS),
             "large structs by value, and large locals of more than 16 bytes' alignment, do");
     return true;
 }
@@ -315,8 +317,8 @@ static void note_bare(struct object *o, const Elf64_Sym *sym, size_t n, const ui
     for (size_t i = 1; i < n; i++)
         if (is_function(o, &sym[i]) &&
             names_index(&passing, whole_name(symbol_name(o, &sym[i]))) == 0)
-            o->bare[o->bare_count++] = (struct bare_code){
-                sym[i].st_shndx, sym[i].st_value, sym[i].st_value + sym[i].st_size};
+            o->bare[o->bare_count++] = (struct bare_code){sym[i].st_shndx, sym[i].st_value,
+                                                          sym[i].st_value + sym[i].st_size};
     split_bare_sort(o);
 }
 
@@ -371,7 +373,8 @@ bool object_check(struct object *o, struct split *s)
         if (is_function(o, &sym[i])) {
             ok = check_function(o, cs, &sym[i], &arguments[i]);
             if (ok && global && split_takes_place(name))
-                ok = complain(o, name, "is defined", "the runtime has that function for all modules");
+                ok = complain(o, name, "is defined",
+                              "the runtime has that function for all modules");
             if (ELF64_ST_BIND(sym[i].st_info) == STB_GLOBAL)
                 (void)names_add(&s->own, name);
         } else if (ELF64_ST_TYPE(sym[i].st_info) == STT_GNU_IFUNC) {

@@ -162,8 +162,7 @@ static bool resize(struct timers *ts, uint32_t cap, struct garbage *old)
 static noinline bool make_room(struct timers *ts, struct garbage *old)
 {
     struct theap *h = &ts->heap;
-    bool grown =
-        h->dead <= h->n / 4 && h->cap < UINT32_C(1) << 30 && resize(ts, h->cap * 2, old);
+    bool grown = h->dead <= h->n / 4 && h->cap < UINT32_C(1) << 30 && resize(ts, h->cap * 2, old);
     if (!grown && h->dead != 0)
         theap_compact(h);
     return h->n < h->cap;

@@ -167,7 +167,8 @@ static __attribute__((noinline)) void try_builtin(void (*fn)(void *), void *arg)
         fn(arg);
 }
 
-static __attribute__((noinline)) int attempt_builtin(void (*fn)(void *), void (*again)(void *), void *arg)
+static __attribute__((noinline)) int attempt_builtin(void (*fn)(void *), void (*again)(void *),
+                                                     void *arg)
 {
     volatile uintptr_t before = library_guard();
     try_builtin(fn, arg);

@@ -108,7 +108,8 @@ static int run(int argc, char **argv)
         const char *name;
         void (*fn)(void);
         size_t limit;
-    } tests[] = {{"foreign", foreign, 64 << 20}, {"freed", freed, 2 << 20}, {"tails", tails, 1 << 20}};
+    } tests[] = {
+        {"foreign", foreign, 64 << 20}, {"freed", freed, 2 << 20}, {"tails", tails, 1 << 20}};
     for (size_t i = 0; i < sizeof tests / sizeof *tests; i++)
         if (argc > 1 && strcmp(argv[1], tests[i].name) == 0) {
             loam_set_max_stack(tests[i].limit);

@@ -17,7 +17,8 @@ int walk(uintptr_t *frames, uintptr_t *functions, int room)
     if (unw_getcontext(&context) != 0 || unw_init_local(&cursor, &context) != 0)
         return -1;
     while (unw_step(&cursor) > 0 && n < room) {
-        if (unw_get_reg(&cursor, UNW_X86_64_RBP, &fp) != 0 || unw_get_proc_info(&cursor, &info) != 0)
+        if (unw_get_reg(&cursor, UNW_X86_64_RBP, &fp) != 0 ||
+            unw_get_proc_info(&cursor, &info) != 0)
             continue;
         frames[n] = fp;
         functions[n++] = info.start_ip;

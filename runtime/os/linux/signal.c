@@ -16,7 +16,8 @@ enum { ALTSTACK_SIZE = 64 << 10 };
 /* Programs with small stacks have a sigaction and a sigaltstack of their own (sched/splitsignal.c), which every
  * module calls by those names. Sanitizers' replacements are wanted here; small stacks are refused there. */
 #if !LOAM_ASAN && !LOAM_TSAN
-int libc_sigaction(int sig, const struct sigaction *act, struct sigaction *old) __asm__("__sigaction");
+int libc_sigaction(int sig, const struct sigaction *act,
+                   struct sigaction *old) __asm__("__sigaction");
 #else
 #define libc_sigaction sigaction
 #endif
