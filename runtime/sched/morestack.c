@@ -202,15 +202,17 @@ static bool stands_on(const struct segment *seg, uintptr_t sp)
 void morestack_found(uintptr_t sp)
 {
     struct m *mp = getm();
-    struct segment *prev, *s = segment_of(arch_guard());
-    for (; s != NULL && !stands_on(s, sp); s = prev) {
+    struct segment *prev, *s = segment_of(arch_guard()), *here = s;
+    while (here != NULL && !stands_on(here, sp))
+        here = here->prev;
+    if (here == NULL)
+        throw("foreign code runs the program on a stack of its own");
+    for (; s != here; s = prev) {
         prev = s->prev;
         if (s->kind == SEGMENT_BIG)
             big_put(mp, mp->curg, s);
     }
-    if (s == NULL)
-        throw("foreign code runs the program on a stack of its own");
-    arch_set_guard(s->guard);
+    arch_set_guard(here->guard);
 }
 
 /* The next segment is to hold a frame of so many bytes, with its arguments. */

@@ -26,6 +26,9 @@ class SmallLibraryTest(Small):
         self.library("-fPIC", "-shared", "-o", self.path("library.so"))
         self.build("libraries", source("libraries.c"))
         self.right(self.path("library.so"))
+        done = self.command(self.path("libraries"), self.path("library.so"), "elsewhere", good=False)
+        self.assertEqual(done.stdout, "")
+        self.assertIn("fatal error: foreign code runs the program on a stack of its own\n", done.stderr)
 
     def test_archive(self):
         self.library("-c", "-o", self.path("library.o"))

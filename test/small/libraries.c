@@ -1,5 +1,6 @@
 /* What libraries do to stacks of 2 KB, in the library of library.h: linked, or, with the path in argv[1],
- * opened. Each line printed is a thing that was right. */
+ * opened. Each line printed is a thing that was right. argv[2] "elsewhere": nothing but a callback on a stack of
+ * the library's, from which there is no way to another. */
 #define _GNU_SOURCE
 #include <dlfcn.h>
 #include <loam.h>
@@ -179,9 +180,17 @@ static void waits(void *arg)
     loam_recv(gate);
 }
 
+static void calls(void)
+{
+    puts(lib->use(1000) == 1 ? "went on" : "");
+}
+
+static int only_elsewhere;
 static void worker(void *arg)
 {
     (void)arg;
+    if (only_elsewhere)
+        lib->elsewhere(calls);
     for (size_t i = 0; i < sizeof tests / sizeof *tests; i++) {
         int ok = tests[i].fn();
         printf("%s%s\n", tests[i].name, ok ? "" : " WRONG");
@@ -190,8 +199,8 @@ static void worker(void *arg)
 
 static int run(int argc, char **argv)
 {
+    only_elsewhere = argc > 2;
 #ifdef LINKED
-    (void)argc, (void)argv;
     lib = &library;
 #else
     void *handle = dlopen(argc > 1 ? argv[1] : "", RTLD_NOW | RTLD_LOCAL);

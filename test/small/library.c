@@ -8,6 +8,7 @@
 #include <signal.h>
 #include <string.h>
 #include <sys/syscall.h>
+#include <ucontext.h>
 #include <unistd.h>
 
 /* Declared by no header any more. */
@@ -202,6 +203,19 @@ static int cleanup_buffer(void)
     return 1;
 }
 
+static void elsewhere(void (*fn)(void))
+{
+    static char stack[1 << 18];
+    static ucontext_t there, back;
+    if (getcontext(&there) != 0)
+        return;
+    there.uc_stack.ss_sp = stack;
+    there.uc_stack.ss_size = sizeof stack;
+    there.uc_link = &back;
+    makecontext(&there, fn, 0);
+    (void)swapcontext(&back, &there);
+}
+
 const struct library library = {
     .ways = 8,
     .signals = signals,
@@ -212,5 +226,6 @@ const struct library library = {
     .attempt_builtin = attempt_builtin,
     .fail_builtin = fail_builtin,
     .cleanup_buffer = cleanup_buffer,
+    .elsewhere = elsewhere,
     .use = use,
 };

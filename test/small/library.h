@@ -23,6 +23,8 @@ struct library {
     void (*fail_builtin)(void);
     /* Leaves room that pthread_cleanup_push has, and no more, to sigsetjmp; true if it stayed within. */
     int (*cleanup_buffer)(void);
+    /* Calls fn on a stack of the library's own, in the middle of an array. */
+    void (*elsewhere)(void (*fn)(void));
     /* Uses so much stack. */
     long (*use)(size_t bytes);
 };
