@@ -75,7 +75,9 @@ struct split_frame {
     uint64_t bytes;     /* all that it takes, but what alloca does */
     uint64_t reach;     /* of what lies from the stack pointer upward, that it names by it */
     bool named, copied; /* it does; and elsewhere, by a copy of the stack pointer or an index */
-    bool passes;        /* it pushes what may be arguments */
+    bool begun;         /* it sets its frame pointer */
+    uint64_t calls;
+    bool passes; /* it pushes what may be arguments */
     uint64_t pushes;
     unsigned mentioned; /* registers kept for the caller that it has named, a bit each */
 };

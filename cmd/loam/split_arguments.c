@@ -62,8 +62,10 @@ static bool moves_stack(struct split_frame *f, const cs_insn *i)
     const cs_x86_op *to = &x->operands[0], *from = &x->operands[1];
     if (x->op_count != 2)
         return false;
-    if (i->id == X86_INS_MOV && is_register(to, X86_REG_RBP) && is_register(from, X86_REG_RSP))
+    if (i->id == X86_INS_MOV && is_register(to, X86_REG_RBP) && is_register(from, X86_REG_RSP)) {
+        f->begun = true;
         return true;
+    }
     if (!is_register(to, X86_REG_RSP) || (from->type == X86_OP_REG && is_stack(from->reg)))
         return false;
     switch (i->id) {
@@ -91,6 +93,7 @@ static bool moves_stack(struct split_frame *f, const cs_insn *i)
 void split_frame_look(struct split_frame *f, const cs_insn *i)
 {
     const cs_x86 *x = &i->detail->x86;
+    f->calls += i->id == X86_INS_CALL;
     if (i->id == X86_INS_PUSH) {
         const cs_x86_op *op = &x->operands[0];
         int r = op->type == X86_OP_REG ? kept_register(op->reg) : -1;

@@ -263,7 +263,8 @@ static bool check_function(const struct object *o, csh cs, const Elf64_Sym *sym,
     size_t left = sym->st_size;
     uint64_t address = sym->st_value;
     /* the cold part of a function, to which it jumps */
-    bool guarded = strstr(name, ".cold") != NULL && ELF64_ST_BIND(sym->st_info) == STB_LOCAL;
+    bool whole = strstr(name, ".cold") == NULL || ELF64_ST_BIND(sym->st_info) != STB_LOCAL;
+    bool guarded = !whole;
     bool direct = true, known = true;
     struct split_frame frame = {0};
     cs_insn *insn = cs_malloc(cs);
@@ -284,6 +285,9 @@ static bool check_function(const struct object *o, csh cs, const Elf64_Sym *sym,
     if (!guarded)
         return complain(o, name, "does not look how much stack there is",
                         "__attribute__((no_split_stack)) does that");
+    if (whole && !frame.begun && frame.calls > 1) /* one is that of __morestack */
+        return complain(o, name, "calls others and keeps no frame pointer",
+                        "compile with -fno-omit-frame-pointer");
     *arguments = split_frame_arguments(&frame, o->ours);
     if (*arguments > STACK_ARGUMENTS)
         return complain(

@@ -110,19 +110,24 @@ static void free_blocks(struct m *mp, struct g *gp, struct segment *seg, uintptr
         free_block(mp, gp, seg);
 }
 
-/* Is the frame that asked for b among the callers of fp? On a big segment foreign code is, which may keep
- * anything in the frame pointer. */
-static bool frame_lives(const struct segment *seg, const struct segment_block *b, uintptr_t fp)
+/* Is the frame that asked for b among the callers of fp? Another function's may lie where it lay: then the
+ * stack pointer that b was left at is below what belongs to that. On a big segment foreign code is, which may
+ * keep anything in the frame pointer. */
+static bool frame_lives(const struct segment *seg, const struct segment_block *b, uintptr_t sp,
+                        uintptr_t fp)
 {
     if (seg->kind == SEGMENT_BIG)
         return true;
-    while (fp < b->frame && fp >= (uintptr_t)seg && fp % 8 == 0) {
+    while (fp < b->frame) {
+        if (fp < (uintptr_t)seg || fp % 8 != 0)
+            return true; /* no chain: leave it alone */
         uintptr_t caller = *(const uintptr_t *)fp;
         if (caller <= fp)
-            return true; /* no chain: leave it alone */
+            return true;
+        sp = fp + 16; /* of the caller, before the call */
         fp = caller;
     }
-    return fp == b->frame || fp >= seg->hi || fp < (uintptr_t)seg;
+    return fp == b->frame && b->sp >= sp;
 }
 
 void segment_free(struct m *mp, struct g *gp, struct segment *seg)
@@ -256,7 +261,7 @@ struct morestack_memory morestack_alloca(size_t size, uintptr_t sp, uintptr_t fp
     struct m *mp = getm();
     struct g *gp = growing(&seg);
     free_blocks(mp, gp, seg, sp);
-    while (seg->blocks != NULL && !frame_lives(seg, seg->blocks, fp))
+    while (seg->blocks != NULL && !frame_lives(seg, seg->blocks, sp, fp))
         free_block(mp, gp, seg);
     size_t used = in_use(gp, seg), limit = load_relaxed(&sched.maxstack);
     if (size > limit || used > limit - size)

@@ -68,6 +68,19 @@ class SmallRefusedTest(Small):
     def test_refused_clang(self):
         self.refused("", "--cc=clang-14", what="is clang")
 
+    def test_refused_object(self):
+        with open(self.path("o.c"), "w", encoding="utf-8") as f:
+            f.write("int g(int); int f(int n) { return g(n) + g(n + 1); }\n")
+        for flags, what in ((["-fomit-frame-pointer"], "f: calls others and keeps no frame pointer"),
+                            (["-fno-split-stack"], None)):
+            self.command(GCC, "-O2", "-fsplit-stack", "-mindirect-branch=thunk-extern", *flags, "-c",
+                         "-o", self.path("o.o"), self.path("o.c"))
+            with open(self.path("r.c"), "w", encoding="utf-8") as f:
+                f.write(HELLO % "int g(int n) { return n; }")
+            done = self.build("r", self.path("r.c"), self.path("o.o"), good=what is None)
+            if what is not None:
+                self.assertIn(what, done.stderr)
+
     def test_refused_archive(self):
         with open(self.path("a.c"), "w", encoding="utf-8") as f:
             f.write("int f(int n) { return n; }\n")
