@@ -493,6 +493,7 @@ static bool make_split(const struct compile *c, const struct words *cc, const st
         split = split && (object != file || object_is_split(o));
         if (split && c->migratable && !module_check(object, file))
             return false;
+        o->ours = object != file;
         if (split && !object_check(o, &s))
             return false;
         if (split) {
@@ -570,6 +571,8 @@ int compile_program(const struct compile *c, const char *out, const char *scratc
             message_hint("%s", c->directives.where.word[i]);
         return STATUS_FAILED;
     }
+    if (c->small_stacks && !split_check_program(out))
+        return STATUS_FAILED;
     /* Without its table a program runs as well; its tracebacks just name no lines. */
     const char *why;
     if (!pcln_add(out, &why)) {

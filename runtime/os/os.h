@@ -149,9 +149,17 @@ void os_handler_sleeps(void);
 /* The address that handlers return to, which libc gives to the kernel: as of the installed handler. 0:
  * not known. */
 uintptr_t os_signal_return(int sig);
+/* libc's sigaction, and the kernel's sigaltstack, whatever the program has put in their places. */
+int os_sigaction(int sig, const struct sigaction *act, struct sigaction *old);
+int os_sigaltstack(const stack_t *set, stack_t *old);
+/* Puts the handlers that are installed for these signals on the alternate stack, libc's own ones too. */
+void os_signal_on_altstack(int first, int last);
 /* Gives the calling thread an alternate signal stack unless it has one; the size in bytes of what
  * was mapped into *size, NULL if it had one. */
 void *os_altstack_set(size_t *size);
+bool os_altstack_is_set(void);
+/* Makes what os_altstack_set gave the alternate stack again: 0, or -1 and errno. */
+int os_altstack_restore(const void *stack, stack_t *old);
 void os_altstack_clear(void *stack, size_t size);
 
 #endif

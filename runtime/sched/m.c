@@ -105,6 +105,8 @@ void m_begin(struct m *mp)
     thread_set(&mp->thread);
     mp->tid = os_gettid();
     mp->altstack = os_altstack_set(&mp->altstack_size);
+    if (mp->altstack == NULL && stacks_grow() && !os_altstack_is_set())
+        throwf("no memory for a thread's signal stack"); /* handlers would run on 2 KB */
     os_thread_stack(&mp->g0.stack.lo, &mp->g0.stack.hi);
     mp->former_slack = os_timer_slack(1);
     sanitizer_g0_new(&mp->g0);
@@ -177,18 +179,6 @@ int newm_try(struct p *pp, bool spinning)
     return err;
 }
 
-struct newm {
-    struct p *pp;
-    bool spinning;
-    int err;
-};
-
-static void newm_there(void *p)
-{
-    struct newm *n = p;
-    n->err = newm_try(n->pp, n->spinning);
-}
-
 _Noreturn void newm_failed(int err)
 {
     throwf("failed to create new OS thread (have %d already): %s; ulimit -u or the cgroup's "
@@ -196,12 +186,23 @@ _Noreturn void newm_failed(int err)
            sched.mcount, strerror(-err));
 }
 
+struct newm {
+    struct p *pp;
+    bool spinning;
+};
+
+static void newm_there(void *p)
+{
+    const struct newm *n = p;
+    int err = newm_try(n->pp, n->spinning);
+    if (err != 0)
+        newm_failed(err);
+}
+
 static noinline void newm(struct p *pp, bool spinning)
 {
     struct newm n = {.pp = pp, .spinning = spinning};
     systemstack(newm_there, &n);
-    if (n.err != 0)
-        newm_failed(n.err);
 }
 
 /* The first M of an embedded runtime, without a P: a system that has no thread for it is an error

@@ -97,8 +97,8 @@ static bool is_entry(const char *name)
 
 static bool is_runtime_file(const char *file)
 {
-    static const char *const folders[] = {"sched", "chan", "sync", "time",  "base",
-                                          "lock",  "boot", "mem",  "stack", "os"};
+    static const char *const folders[] = {"sched", "chan", "sync",  "time", "base", "lock",
+                                          "boot",  "mem",  "stack", "os",   "arch"};
     const char *at = file != NULL ? strstr(file, "/runtime/") : NULL;
     if (at == NULL)
         return false;

@@ -2,6 +2,7 @@
 #include "os/os.h"
 
 #include "arch/arch.h"
+#include "base/asan.h"
 #include "base/atomic.h"
 
 #include <errno.h>
@@ -12,6 +13,25 @@
 #include <unistd.h>
 
 enum { ALTSTACK_SIZE = 64 << 10 };
+
+/* Programs with small stacks have a sigaction and a sigaltstack of their own (sched/splitsignal.c), which every
+ * module calls by those names. Sanitizers' replacements are wanted here; small stacks are refused there. */
+#if !LOAM_ASAN && !LOAM_TSAN
+int libc_sigaction(int sig, const struct sigaction *act,
+                   struct sigaction *old) __asm__("__sigaction");
+#else
+#define libc_sigaction sigaction
+#endif
+
+int os_sigaction(int sig, const struct sigaction *act, struct sigaction *old)
+{
+    return libc_sigaction(sig, act, old);
+}
+
+int os_sigaltstack(const stack_t *set, stack_t *old)
+{
+    return (int)syscall(SYS_sigaltstack, set, old);
+}
 
 static bool same_function(const struct sigaction *a, os_handler *fn)
 {
@@ -28,7 +48,7 @@ int os_signal_install(int sig, os_handler *fn)
     int saved = errno;
     int err = 0;
     struct sigaction former, ours;
-    if (sigaction(sig, NULL, &former) != 0) {
+    if (os_sigaction(sig, NULL, &former) != 0) {
         err = -errno;
     } else if (is_function(&former) || former.sa_handler == SIG_IGN) {
         err = -EEXIST;
@@ -37,7 +57,7 @@ int os_signal_install(int sig, os_handler *fn)
         ours.sa_sigaction = fn;
         sigfillset(&ours.sa_mask);
         ours.sa_flags = SA_SIGINFO | SA_ONSTACK | SA_RESTART;
-        if (sigaction(sig, &ours, NULL) != 0)
+        if (os_sigaction(sig, &ours, NULL) != 0)
             err = -errno;
     }
     errno = saved;
@@ -48,10 +68,10 @@ void os_signal_remove(int sig, os_handler *fn)
 {
     int saved = errno;
     struct sigaction current;
-    if (sigaction(sig, NULL, &current) == 0 && same_function(&current, fn)) {
+    if (os_sigaction(sig, NULL, &current) == 0 && same_function(&current, fn)) {
         /* not signal(): it would leave SA_RESTART and a mask behind */
         struct sigaction none = {.sa_handler = SIG_DFL};
-        (void)sigaction(sig, &none, NULL);
+        (void)os_sigaction(sig, &none, NULL);
     }
     errno = saved;
 }
@@ -87,11 +107,11 @@ static struct sigaction in_front(const struct os_front *f, const struct sigactio
 static int stand_before(struct os_front *f)
 {
     struct sigaction found, ours;
-    int err = sigaction(f->sig, NULL, &found) != 0 ? -errno : 0;
+    int err = os_sigaction(f->sig, NULL, &found) != 0 ? -errno : 0;
     if (err == 0 && !same_function(&found, f->fn)) {
         remember(f, &found); /* first: ours may be called at once */
         ours = in_front(f, &found);
-        err = sigaction(f->sig, &ours, &found) != 0 ? -errno : 0;
+        err = os_sigaction(f->sig, &ours, &found) != 0 ? -errno : 0;
         if (err == 0 && !same_function(&found, f->fn))
             remember(f, &found);
     }
@@ -110,7 +130,7 @@ void os_front_keep(struct os_front *f)
 {
     int saved = errno;
     struct sigaction now;
-    if (sigaction(f->sig, NULL, &now) == 0 && !same_function(&now, f->fn) &&
+    if (os_sigaction(f->sig, NULL, &now) == 0 && !same_function(&now, f->fn) &&
         xchg_acquire(&f->busy, 1) == 0) { /* acquire, release: one after the other */
         (void)stand_before(f);
         store_release(&f->busy, 0);
@@ -122,9 +142,9 @@ bool os_front_remove(struct os_front *f)
 {
     int saved = errno;
     struct sigaction now;
-    bool is_ours = sigaction(f->sig, NULL, &now) == 0 && same_function(&now, f->fn);
+    bool is_ours = os_sigaction(f->sig, NULL, &now) == 0 && same_function(&now, f->fn);
     if (is_ours)
-        (void)sigaction(f->sig, &f->theirs, NULL);
+        (void)os_sigaction(f->sig, &f->theirs, NULL);
     errno = saved;
     return is_ours;
 }
@@ -143,7 +163,7 @@ static void by_default(int sig, bool sent)
      * here; the kernel does not let it be ignored. What was sent must be sent again: it waits
      * until we return. */
     struct sigaction none = {.sa_handler = SIG_DFL};
-    (void)sigaction(sig, &none, NULL);
+    (void)os_sigaction(sig, &none, NULL);
     if (sent)
         (void)os_tgkill(os_gettid(), sig);
 }
@@ -178,7 +198,7 @@ void os_handler_sleeps(void)
     struct thread *t = libc_enter();
     int saved = errno;
     stack_t none = {.ss_flags = SS_DISABLE};
-    (void)sigaltstack(&none, NULL);
+    (void)os_sigaltstack(&none, NULL);
     /* not by pthread_sigmask, which does not know these two */
     uint64_t of_libc = UINT64_C(1) << (SIG_CANCEL - 1) | UINT64_C(1) << (SIG_SETXID - 1);
     uint64_t others = ~of_libc;
@@ -187,18 +207,35 @@ void os_handler_sleeps(void)
     libc_leave(t);
 }
 
+/* The kernel's, of which libc keeps some to itself. */
+struct kernel_sigaction {
+    void (*handler)(int);
+    unsigned long flags;
+    void (*restorer)(void);
+    uint64_t mask;
+};
+
 uintptr_t os_signal_return(int sig)
 {
-    struct { /* the kernel's, of which libc keeps this field to itself */
-        void (*handler)(int);
-        unsigned long flags;
-        void (*restorer)(void);
-        uint64_t mask;
-    } now = {0};
+    struct kernel_sigaction now = {0};
     int saved = errno;
     bool known = syscall(SYS_rt_sigaction, sig, NULL, &now, sizeof now.mask) == 0;
     errno = saved;
     return known ? (uintptr_t)now.restorer : 0;
+}
+
+void os_signal_on_altstack(int first, int last)
+{
+    int saved = errno;
+    for (int sig = first; sig <= last; sig++) {
+        struct kernel_sigaction now = {0};
+        if (syscall(SYS_rt_sigaction, sig, NULL, &now, sizeof now.mask) == 0 &&
+            now.handler != SIG_DFL && now.handler != SIG_IGN && (now.flags & SA_ONSTACK) == 0) {
+            now.flags |= SA_ONSTACK;
+            (void)syscall(SYS_rt_sigaction, sig, &now, NULL, sizeof now.mask);
+        }
+    }
+    errno = saved;
 }
 
 /* ---- Alternate stacks ------------------------------------------------------------------------------ */
@@ -208,7 +245,7 @@ void *os_altstack_set(size_t *size)
     int saved = errno;
     void *p = NULL;
     stack_t current;
-    if (sigaltstack(NULL, &current) == 0 && (current.ss_flags & SS_DISABLE)) {
+    if (os_sigaltstack(NULL, &current) == 0 && (current.ss_flags & SS_DISABLE)) {
         /* a page below that faults: a handler that overflows is not silent */
         p = mmap(NULL, ALTSTACK_SIZE + 4096, PROT_READ | PROT_WRITE,
                  MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
@@ -217,12 +254,27 @@ void *os_altstack_set(size_t *size)
         } else {
             (void)mprotect(p, 4096, PROT_NONE);
             stack_t ours = {.ss_sp = (char *)p + 4096, .ss_size = ALTSTACK_SIZE};
-            (void)sigaltstack(&ours, NULL);
+            (void)os_sigaltstack(&ours, NULL);
             *size = ALTSTACK_SIZE + 4096;
         }
     }
     errno = saved;
     return p;
+}
+
+bool os_altstack_is_set(void)
+{
+    int saved = errno;
+    stack_t current;
+    bool set = os_sigaltstack(NULL, &current) == 0 && (current.ss_flags & SS_DISABLE) == 0;
+    errno = saved;
+    return set;
+}
+
+int os_altstack_restore(const void *stack, stack_t *old)
+{
+    stack_t ours = {.ss_sp = (char *)stack + 4096, .ss_size = ALTSTACK_SIZE};
+    return os_sigaltstack(&ours, old);
 }
 
 void os_altstack_clear(void *stack, size_t size)
@@ -231,9 +283,9 @@ void os_altstack_clear(void *stack, size_t size)
         return;
     int saved = errno;
     stack_t current;
-    if (sigaltstack(NULL, &current) == 0 && current.ss_sp == (char *)stack + 4096) {
+    if (os_sigaltstack(NULL, &current) == 0 && current.ss_sp == (char *)stack + 4096) {
         stack_t none = {.ss_flags = SS_DISABLE};
-        (void)sigaltstack(&none, NULL);
+        (void)os_sigaltstack(&none, NULL);
     }
     munmap(stack, size);
     errno = saved;
