@@ -38,7 +38,7 @@ static void *hammer(void *arg)
         for (struct m *mp = load_acquire(&allm); mp != NULL; mp = mp->alllink) {
             struct p *pp = load_relaxed(&mp->p);
             if (pp != NULL && load_relaxed(&mp->curg) != NULL)
-                preempt_by_signal(mp, load_relaxed(&pp->schedtick));
+                preempt_by_signal(mp, pp, load_relaxed(&pp->schedtick));
         }
         if (add_relaxed(&hammered, 1) % 8 == 0)
             for (int i = 0; i < LOOPS; i++)

@@ -200,15 +200,6 @@ static void sleeps(void *arg)
 
 #ifdef __x86_64__
 
-extern const char runtime_text_first[], runtime_text_last[];
-extern const char runtime_cold_first[], runtime_cold_last[];
-
-static bool in_runtime(uintptr_t pc)
-{
-    return (pc >= (uintptr_t)runtime_text_first && pc < (uintptr_t)runtime_text_last) ||
-           (pc >= (uintptr_t)runtime_cold_first && pc < (uintptr_t)runtime_cold_last);
-}
-
 enum { TRAP_FLAG = 0x100 };
 
 static volatile bool stepping;
