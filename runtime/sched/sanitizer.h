@@ -95,7 +95,9 @@ static inline void sanitizer_g_new(struct g *gp)
 #if LOAM_ASAN
     gp->fake_stack = NULL;
     /* frames that a Goexit left behind */
+    struct thread *t = libc_enter();
     __asan_unpoison_memory_region((void *)gp->stack.lo, gp->stack.hi - gp->stack.lo);
+    libc_leave(t);
 #endif
 }
 
