@@ -40,7 +40,7 @@ _loam()
 {
     local word=${COMP_WORDS[COMP_CWORD]} previous=${COMP_WORDS[COMP_CWORD - 1]}
     local commands='build run tour env version help' command=${COMP_WORDS[1]} options
-    local compile='-O -D -I -l -L --cc= --cflags= --ldflags= --sanitize= --stack= --variant= --verbose'
+    local compile='-O -D -I -l -L --cc= --cflags= --ldflags= --migratable --sanitize= --stack= --variant= --verbose'
     COMPREPLY=()
     if [ "$COMP_CWORD" -eq 1 ]; then
         _loam_words "$commands --help --version"

@@ -39,6 +39,7 @@ complete -c loam -n '__loam_is build run' -s L -x -a '(__fish_complete_directori
 complete -c loam -n '__loam_is build run' -l cc -x -a '(__fish_complete_command)' -d 'The C compiler'
 complete -c loam -n '__loam_is build run' -l cflags -x -d 'More flags for the compiler'
 complete -c loam -n '__loam_is build run' -l ldflags -x -d 'More flags for linking'
+complete -c loam -n '__loam_is build run' -l migratable -d 'The code belongs to no thread'
 complete -c loam -n '__loam_is build run' -l stack -x -a 'slots small' -d 'Stacks of goroutines'
 complete -c loam -n '__loam_is build run' -l sanitize -x -a 'address thread undefined' -d 'With a sanitizer'
 complete -c loam -n '__loam_is build run' -l variant -x -a 'release debug torture asan tsan ubsan' -d 'Another build of the library'

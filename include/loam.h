@@ -289,6 +289,7 @@ LOAM_END_DECLS
 #include <loam/context.h>
 #include <loam/debug.h>
 #include <loam/group.h>
+#include <loam/module.h>
 #include <loam/pool.h>
 #include <loam/sync.h>
 #include <loam/time.h>

@@ -19,12 +19,21 @@
 #include <unistd.h>
 
 #include "child.h"
+#include "module.h"
 #include "pcln.h"
 #include "split.h"
 
 /* ---- Options --------------------------------------------------------------------------------- */
 
-enum { KEY_CC = 0x100, KEY_CFLAGS, KEY_LDFLAGS, KEY_SANITIZE, KEY_STACK, KEY_VARIANT };
+enum {
+    KEY_CC = 0x100,
+    KEY_CFLAGS,
+    KEY_LDFLAGS,
+    KEY_MIGRATABLE,
+    KEY_SANITIZE,
+    KEY_STACK,
+    KEY_VARIANT
+};
 
 static const struct argp_option options[] = {
     {NULL, 'O', "LEVEL", 0, "Optimise as the compiler's -OLEVEL does (default 2)", 1},
@@ -44,6 +53,11 @@ static const struct argp_option options[] = {
      "Stacks of goroutines: slots (default), of a fixed size, for any code; small, which begin "
      "with "
      "2 KB and grow: gcc on x86-64 only, and code that cannot be guarded is refused",
+     1},
+    {"migratable", KEY_MIGRATABLE, NULL, 0,
+     "The C files use nothing that belongs to a thread (errno, thread-locals, its locks): loops "
+     "that "
+     "never call Loam are preempted without keeping a thread each; x86-64 only",
      1},
     {"verbose", 'v', NULL, 0, "Show the commands", 1},
     {0},
@@ -124,6 +138,9 @@ static error_t parse(int key, char *arg, struct argp_state *state)
         return add_words(&c->flags, arg, state);
     case KEY_LDFLAGS:
         return add_words(&c->link_flags, arg, state);
+    case KEY_MIGRATABLE:
+        c->migratable = true;
+        return 0;
     case KEY_SANITIZE:
         return set_sanitizer(c, arg, state);
     case KEY_STACK:
@@ -430,15 +447,16 @@ static bool run_compiler(const struct compile *c, struct words *argv, const char
     return status == 0 && child_signal() == 0;
 }
 
-/* One C file to an object for small stacks. */
-static bool compile_split(const struct compile *c, const struct words *cc,
-                          const struct words *flags, const char *source, const char *object,
-                          const char *scratch)
+/* One C file to an object. */
+static bool compile_object(const struct compile *c, const struct words *cc,
+                           const struct words *flags, const char *source, const char *object,
+                           const char *scratch)
 {
     struct words argv = {0};
     words_add_all(&argv, cc);
     words_add_all(&argv, flags);
-    split_flags(&argv);
+    if (c->small_stacks)
+        split_flags(&argv);
     words_add(&argv, "-c");
     words_add(&argv, "-o");
     words_add(&argv, object);
@@ -466,13 +484,16 @@ static bool make_split(const struct compile *c, const struct words *cc, const st
             return false;
         if (ends_with(file, ".c")) {
             object = keep_format("%s/%zu.o", scratch, i);
-            if (!compile_split(c, cc, flags, file, object, scratch))
+            if (!compile_object(c, cc, flags, file, object, scratch))
                 return false;
         }
         bool split = ends_with(object, ".o");
         if (split && !object_read(object, file, o))
             return false;
         split = split && (object != file || object_is_split(o));
+        if (split && c->migratable && !module_check(object, file))
+            return false;
+        o->ours = object != file;
         if (split && !object_check(o, &s))
             return false;
         if (split) {
@@ -492,19 +513,56 @@ static bool make_split(const struct compile *c, const struct words *cc, const st
     return split_bridges(&s, bridges);
 }
 
+/* For migratable code on slots: compiles the C files, checks and renames their code. `files` is then what is
+ * to be linked. */
+static bool make_module(const struct compile *c, const struct words *cc, const struct words *flags,
+                        const char *scratch, struct words *files)
+{
+    for (size_t i = 0; i < c->files.count; i++) {
+        const char *file = c->files.word[i], *object = file;
+        if (ends_with(file, ".c")) {
+            object = keep_format("%s/%zu.o", scratch, i);
+            if (!compile_object(c, cc, flags, file, object, scratch) ||
+                !module_check(object, file) || !module_rename(object, file))
+                return false;
+        }
+        words_add(files, object);
+    }
+    return true;
+}
+
+static bool add_note(const struct compile *c, const char *scratch, struct words *files)
+{
+    const char *note = keep_format("%s/module.s", scratch);
+    words_add(files, note);
+    return module_note(note, c->small_stacks);
+}
+
 int compile_program(const struct compile *c, const char *out, const char *scratch)
 {
     struct root r;
     struct words cc = {0}, flags = {0}, argv = {0}, files = {0};
     if (!root_find(&r) || !make_flags(c, &r, &cc, &flags))
         return STATUS_FAILED;
+    struct words all = {0};
+    words_add_all(&all, &flags);
+    words_add_all(&all, &c->link_flags);
+    if (c->migratable && !module_flags(&all, &flags))
+        return STATUS_FAILED;
     if (c->small_stacks) {
         if (!make_split(c, &cc, &flags, scratch, &files))
+            return STATUS_FAILED;
+    } else if (c->migratable) {
+        if (!make_module(c, &cc, &flags, scratch, &files))
             return STATUS_FAILED;
     } else {
         words_add_all(&files, &c->files);
     }
+    if (c->migratable && !add_note(c, scratch, &files))
+        return STATUS_FAILED;
     words_add_all(&argv, &cc);
+    if (c->migratable)
+        words_add(&flags, "-Wl,--eh-frame-hdr"); /* not by itself with -static */
     if (!make_command(c, &r, out, &flags, &files, &argv))
         return STATUS_FAILED;
     if (!run_compiler(c, &argv, scratch)) {
@@ -513,6 +571,8 @@ int compile_program(const struct compile *c, const char *out, const char *scratc
             message_hint("%s", c->directives.where.word[i]);
         return STATUS_FAILED;
     }
+    if (c->small_stacks && !split_check_program(out))
+        return STATUS_FAILED;
     /* Without its table a program runs as well; its tracebacks just name no lines. */
     const char *why;
     if (!pcln_add(out, &why)) {

@@ -21,6 +21,7 @@ struct compile {
     const char *sanitizer;        /* address, thread, undefined; NULL: as the library's variant */
     const char *variant;          /* --variant; NULL: the tool's own */
     bool small_stacks;            /* --stack=small */
+    bool migratable;              /* --migratable */
     bool verbose;
 };
 
@@ -38,7 +39,14 @@ extern const struct argp compile_argp;
     "             more flags, before those of the command line\n"                                  \
     "  LOAMROOT   another source tree or installation of Loam\n"                                   \
     "  NO_COLOR   set: no colours; they are used on terminals only\n"                              \
-    "  TMPDIR     where temporary files go\n"
+    "  TMPDIR     where temporary files go\n"                                                      \
+    "\nWith --stack=small the program's sigaction, signal, sigaltstack and setjmp are those of "   \
+    "all its\n"                                                                                    \
+    "libraries, so that handlers find a stack and jumps leave one in order. Refused are clang, "   \
+    "LTO,\n"                                                                                       \
+    "sanitizers, lazy binding, more than 64 KB of arguments and code that nothing can guard; "     \
+    "not\n"                                                                                        \
+    "seen are handlers that a library installs by a system call of its own.\n"
 
 /* Fills in defaults. */
 void compile_init(struct compile *c);

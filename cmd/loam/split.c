@@ -58,6 +58,7 @@ void split_flags(struct words *w)
         "-mindirect-branch-register",
         "-fno-jump-tables", /* their jumps would too */
         "-fno-omit-frame-pointer",
+        "-maccumulate-outgoing-args", /* split_arguments.c */
         "-fplt",
         "-fcf-protection=none",
         "-fno-stack-clash-protection", /* it would touch the stack before the look */
@@ -126,36 +127,45 @@ bool split_compiler(const struct words *cc, const struct words *flags, const str
 
 /* ---- Bridges ------------------------------------------------------------------------------------------- */
 
-/* A function of the library that wants room is called like one of the program's. Any other bridge goes by the thunk for pointers, which looks where the function is: a weak one may be the
- * program's after all. r11 is nobody's during a call. */
+/* A function of the library that wants room is called like one of the program's. Any other bridge goes by the thunk
+ * for pointers, which looks where the function is: a weak one may be the program's after all. r11 is nobody's
+ * during a call. */
+static void write_bridge(FILE *f, const struct split *s, const char *prefix, const char *thunk,
+                         const char *name)
+{
+    const char *bridge = keep_format("%s%s", prefix, name);
+    if (names_index(&s->weak, name) != 0 && names_index(&s->strong, name) == 0)
+        fprintf(f, "\t.weak\t\"%s\"\n", name);
+    const char *body = keep_format("\tmovq\t\"%s\"@GOTPCREL(%%rip), %%r11\n"
+                                   "\tjmp\t%sr11\n",
+                                   name, thunk);
+    int room = split_room(name);
+    if (room > 0)
+        body = keep_format("\tleaq\t-%d(%%rsp), %%r11\n\tcmpq\t%%fs:0x70, %%r11\n\tjb\t2f\n"
+                           "1:\tjmp\t%s\n"
+                           "2:\tmovl\t$%d, %%r10d\n\txorl\t%%r11d, %%r11d\n"
+                           "\tcall\t__morestack\n\tret\n\tjmp\t1b\n",
+                           room, name, room);
+    fprintf(f,
+            "\t.globl\t\"%s\"\n\t.hidden\t\"%s\"\n\t.type\t\"%s\", @function\n"
+            "\t.p2align 4\n\"%s\":\n\t.cfi_startproc\n"
+            "%s\t.cfi_endproc\n"
+            "\t.size\t\"%s\", .-\"%s\"\n",
+            bridge, bridge, bridge, bridge, body, bridge, bridge);
+}
+
 bool split_bridges(const struct split *s, const char *file)
 {
     FILE *f = fopen(file, "we");
     bool ok = f != NULL;
-    if (ok)
+    if (ok) {
         fprintf(f, "\t.text\n");
-    for (size_t i = 0; ok && i < s->calls.words.count; i++) {
-        const char *name = s->calls.words.word[i];
-        const char *bridge = keep_format(BRIDGE_PREFIX "%s", name);
-        if (names_index(&s->weak, name) != 0 && names_index(&s->strong, name) == 0)
-            fprintf(f, "\t.weak\t\"%s\"\n", name);
-        const char *body = keep_format("\tmovq\t\"%s\"@GOTPCREL(%%rip), %%r11\n"
-                                       "\tjmp\t__x86_indirect_thunk_r11\n",
-                                       name);
-        int room = split_room(name);
-        if (room > 0)
-            body = keep_format("\tleaq\t-%d(%%rsp), %%r11\n\tcmpq\t%%fs:0x70, %%r11\n\tjb\t2f\n"
-                               "1:\tjmp\t%s\n"
-                               "2:\tmovl\t$%d, %%r10d\n\txorl\t%%r11d, %%r11d\n"
-                               "\tcall\t__morestack\n\tret\n\tjmp\t1b\n",
-                               room, name, room);
-        fprintf(f,
-                "\t.globl\t\"%s\"\n\t.hidden\t\"%s\"\n\t.type\t\"%s\", @function\n"
-                "\t.p2align 4\n\"%s\":\n\t.cfi_startproc\n"
-                "%s\t.cfi_endproc\n"
-                "\t.size\t\"%s\", .-\"%s\"\n",
-                bridge, bridge, bridge, bridge, body, bridge, bridge);
+        split_write_places(f);
     }
+    for (size_t i = 0; ok && i < s->calls.words.count; i++)
+        write_bridge(f, s, BRIDGE_PREFIX, THUNK_PREFIX, s->calls.words.word[i]);
+    for (size_t i = 0; ok && i < s->bare.words.count; i++)
+        write_bridge(f, s, BARE_PREFIX, BARE_THUNK_PREFIX, s->bare.words.word[i]);
     if (ok)
         fprintf(f, "\t.section .note.GNU-stack,\"\",@progbits\n");
     ok = f != NULL && !ferror(f);

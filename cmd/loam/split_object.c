@@ -29,7 +29,10 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "base/config.h"
+
 #define REGISTERED "loam_text"
+#define NOPREEMPT "loam_nopreempt" /* include/loam/module.h: keeps its section */
 /* What gcc marks split code by; gone from what is linked, because gold would rewrite the code. */
 #define SPLIT_NOTE ".note.GNU-split-stack"
 #define OWN_NOTE ".note.loam-stack"
@@ -142,13 +145,15 @@ bool object_is_split(const struct object *o)
 
 /* ---- Names with a meaning of their own --------------------------------------------------------------- */
 
+/* Called by name only, on whatever stack it is. */
 static const struct {
     const char *name, *instead;
 } replaced[] = {
-    {"setjmp", "__morestack_setjmp"},       {"_setjmp", "__morestack_setjmp"},
-    {"sigsetjmp", "__morestack_sigsetjmp"}, {"__sigsetjmp", "__morestack_sigsetjmp"},
-    {"__longjmp_chk", "longjmp"}, /* takes a jump between segments for a mistake */
-    {"sigaction", "__morestack_sigaction"}, {"signal", "__morestack_signal"},
+    /* The others that split_link.c has do as well on a big stack. */
+    {"setjmp", "__morestack_setjmp_mask"},
+    {"_setjmp", "__morestack_setjmp"},
+    {"sigsetjmp", "__morestack_sigsetjmp"},
+    {"__sigsetjmp", "__morestack_sigsetjmp"},
 };
 
 static const struct {
@@ -160,10 +165,6 @@ static const struct {
     {"makecontext", "contexts know nothing of a stack in pieces"},
     {"vfork", "the child would return over its parent's stack; use fork or posix_spawn"},
     {"clone", "the child would run on a stack that does not grow; use pthread_create"},
-    {"bsd_signal", "use sigaction"},
-    {"sysv_signal", "use sigaction"},
-    {"__sysv_signal", "use sigaction"},
-    {"sigset", "use sigaction"},
     {"sigvec", "use sigaction"},
     {"mcount", "-pg looks at the stack before the function does"},
     {"__fentry__", "-pg looks at the stack before the function does"},
@@ -207,11 +208,12 @@ static bool starts_with(const char *text, const char *prefix)
 static bool is_safe(const struct split *s, const char *name)
 {
     static const char *const support[] = {"__morestack", "__morestack_allocate_stack_space",
-                                          "__morestack_setjmp", "__morestack_sigsetjmp"};
+                                          "__morestack_setjmp", "__morestack_setjmp_mask",
+                                          "__morestack_sigsetjmp"};
     for (size_t i = 0; i < nelem(support); i++)
         if (strcmp(support[i], name) == 0)
             return true;
-    if (starts_with(name, "__x86_indirect_thunk_") || strcmp(name, "__tls_get_addr") == 0)
+    if (starts_with(name, THUNK_PREFIX) || strcmp(name, "__tls_get_addr") == 0)
         return true; /* of the latter the linker leaves none in a program */
     return split_room(name) == 0 || names_index(&s->own, name) != 0;
 }
@@ -250,7 +252,9 @@ static bool goes_by_pointer(const cs_insn *i)
     return i->detail->x86.op_count != 1 || i->detail->x86.operands[0].type != X86_OP_IMM;
 }
 
-static bool check_function(const struct object *o, csh cs, const Elf64_Sym *sym)
+/* *arguments: what its calls may have on the stack. */
+static bool check_function(const struct object *o, csh cs, const Elf64_Sym *sym,
+                           uint64_t *arguments)
 {
     const Elf64_Shdr *text = &sections(o)[sym->st_shndx];
     const char *name = symbol_name(o, sym);
@@ -260,8 +264,10 @@ static bool check_function(const struct object *o, csh cs, const Elf64_Sym *sym)
     size_t left = sym->st_size;
     uint64_t address = sym->st_value;
     /* the cold part of a function, to which it jumps */
-    bool guarded = strstr(name, ".cold") != NULL && ELF64_ST_BIND(sym->st_info) == STB_LOCAL;
+    bool whole = strstr(name, ".cold") == NULL || ELF64_ST_BIND(sym->st_info) != STB_LOCAL;
+    bool guarded = !whole;
     bool direct = true, known = true;
+    struct split_frame frame = {0};
     cs_insn *insn = cs_malloc(cs);
     for (int n = 0; left > 0 && direct && known; n++) {
         known = cs_disasm_iter(cs, &at, &left, &address, insn);
@@ -269,6 +275,7 @@ static bool check_function(const struct object *o, csh cs, const Elf64_Sym *sym)
             break;
         guarded |= n < PROLOGUE && reads_guard(insn);
         direct = !goes_by_pointer(insn);
+        split_frame_look(&frame, insn);
     }
     cs_free(insn, 1);
     if (!known)
@@ -279,7 +286,45 @@ static bool check_function(const struct object *o, csh cs, const Elf64_Sym *sym)
     if (!guarded)
         return complain(o, name, "does not look how much stack there is",
                         "__attribute__((no_split_stack)) does that");
+    if (whole && !frame.begun && frame.calls > 1) /* one is that of __morestack */
+        return complain(o, name, "calls others and keeps no frame pointer",
+                        "compile with -fno-omit-frame-pointer");
+    *arguments = split_frame_arguments(&frame, o->ours);
+    if (*arguments > STACK_ARGUMENTS)
+        return complain(
+            o, name,
+            keep_format("may pass %lu bytes on the stack, more than %d", (unsigned long)*arguments,
+                        STACK_ARGUMENTS),
+            "large structs by value, and large locals of more than 16 bytes' alignment, do");
     return true;
+}
+
+/* Without what names its parts: what one of them stores another may pass. */
+static const char *whole_name(const char *name)
+{
+    return keep_bytes(name, strcspn(name, "."));
+}
+
+static bool is_function(const struct object *o, const Elf64_Sym *sym)
+{
+    return sym->st_shndx != SHN_UNDEF && sym->st_shndx < header(o)->e_shnum &&
+           is_code(&sections(o)[sym->st_shndx]) && ELF64_ST_TYPE(sym->st_info) == STT_FUNC;
+}
+
+/* Notes the functions that pass nothing. arguments: of each symbol. */
+static void note_bare(struct object *o, const Elf64_Sym *sym, size_t n, const uint64_t *arguments)
+{
+    struct names passing = {0};
+    o->bare = keep(n * sizeof *o->bare);
+    for (size_t i = 1; i < n; i++)
+        if (arguments[i] > 0)
+            (void)names_add(&passing, whole_name(symbol_name(o, &sym[i])));
+    for (size_t i = 1; i < n; i++)
+        if (is_function(o, &sym[i]) &&
+            names_index(&passing, whole_name(symbol_name(o, &sym[i]))) == 0)
+            o->bare[o->bare_count++] = (struct bare_code){sym[i].st_shndx, sym[i].st_value,
+                                                          sym[i].st_value + sym[i].st_size};
+    split_bare_sort(o);
 }
 
 static bool check_names(const struct object *o, const Elf64_Sym *sym, size_t n)
@@ -310,7 +355,7 @@ static bool check_sections(const struct object *o)
     return true;
 }
 
-bool object_check(const struct object *o, struct split *s)
+bool object_check(struct object *o, struct split *s)
 {
     size_t n;
     const Elf64_Sym *sym = symbols(o, &n);
@@ -323,19 +368,30 @@ bool object_check(const struct object *o, struct split *s)
     }
     cs_option(cs, CS_OPT_DETAIL, CS_OPT_ON);
     bool ok = true;
+    uint64_t *arguments = keep(n * sizeof *arguments);
     for (size_t i = 1; i < n && ok; i++) {
         if (sym[i].st_shndx == SHN_UNDEF || sym[i].st_shndx >= header(o)->e_shnum ||
             !is_code(&sections(o)[sym[i].st_shndx]))
             continue;
-        if (ELF64_ST_TYPE(sym[i].st_info) == STT_FUNC) {
-            ok = check_function(o, cs, &sym[i]);
+        const char *name = symbol_name(o, &sym[i]);
+        bool global = ELF64_ST_BIND(sym[i].st_info) != STB_LOCAL;
+        if (is_function(o, &sym[i])) {
+            ok = check_function(o, cs, &sym[i], &arguments[i]);
+            if (ok && global && split_takes_place(name))
+                ok = complain(o, name, "is defined",
+                              "the runtime has that function for all modules");
             if (ELF64_ST_BIND(sym[i].st_info) == STB_GLOBAL)
-                (void)names_add(&s->own, symbol_name(o, &sym[i]));
+                (void)names_add(&s->own, name);
+        } else if (ELF64_ST_TYPE(sym[i].st_info) == STT_GNU_IFUNC) {
+            ok = complain(o, name, "is chosen when the program starts, before there is a runtime",
+                          "__attribute__((target_clones)) and ifunc do that");
         } else if (ELF64_ST_TYPE(sym[i].st_info) != STT_SECTION) {
-            ok = complain(o, symbol_name(o, &sym[i]), "is code of inline assembly", NULL);
+            ok = complain(o, name, "is code of inline assembly", NULL);
         }
     }
     cs_close(&cs);
+    if (ok)
+        note_bare(o, sym, n, arguments);
     return ok;
 }
 
@@ -420,6 +476,11 @@ static bool is_branch(const struct object *o, const Elf64_Shdr *text, const Elf6
            (r->r_offset >= 2 && at[-2] == 0x0f && (at[-1] & 0xf0) == 0x80);
 }
 
+static bool is_call(const struct object *o, const Elf64_Shdr *text, const Elf64_Rela *r)
+{
+    return o->bytes[text->sh_offset + r->r_offset - 1] == 0xe8;
+}
+
 /* What has a meaning of its own is a function of ours where it is called; its address would be libc's. False
  * after a message. */
 static bool redirect_address(const struct object *o, struct tables *t, Elf64_Rela *r)
@@ -430,16 +491,15 @@ static bool redirect_address(const struct object *o, struct tables *t, Elf64_Rel
     const char *name = t->strings + t->symbols[index].st_name, *instead = replacement(name);
     if (instead == NULL)
         return true;
-    if (strcmp(instead, "longjmp") != 0)
-        return complain(o, NULL, keep_format("takes the address of %s", name), NULL);
-    r->r_info = ELF64_R_INFO(symbol_index(t, instead), ELF64_R_TYPE(r->r_info));
-    return true;
+    (void)r;
+    return complain(o, NULL, keep_format("takes the address of %s", name), NULL);
 }
 
 /* False after a message. */
-static bool redirect(const struct object *o, struct split *s, struct tables *t,
-                     const Elf64_Shdr *text, Elf64_Rela *r)
+static bool redirect(const struct object *o, struct split *s, struct tables *t, unsigned section,
+                     Elf64_Rela *r)
 {
+    const Elf64_Shdr *text = &sections(o)[section];
     size_t index = ELF64_R_SYM(r->r_info);
     if (index >= t->symbol_count)
         return complain(o, NULL, "has a relocation without a symbol", NULL);
@@ -454,18 +514,20 @@ static bool redirect(const struct object *o, struct split *s, struct tables *t,
         return complain(o, name, "is called, and is no function", NULL);
     }
     const char *instead = replacement(name);
-    if (instead != NULL && is_safe(s, instead)) {
+    /* a jump takes what its function was called with */
+    bool bare = is_call(o, text, r) && split_is_bare(o, section, r->r_offset);
+    if (instead == NULL && bare && starts_with(name, THUNK_PREFIX))
+        instead = keep_format(BARE_THUNK_PREFIX "%s", name + strlen(THUNK_PREFIX));
+    if (instead != NULL) {
         r->r_info = ELF64_R_INFO(symbol_index(t, instead), ELF64_R_TYPE(r->r_info));
         return true;
     }
-    if (instead != NULL)
-        name = instead;
-    else if (is_safe(s, name))
+    if (is_safe(s, name))
         return true;
-    (void)names_add(&s->calls, name);
+    (void)names_add(bare ? &s->bare : &s->calls, name);
     (void)names_add(ELF64_ST_BIND(sym->st_info) == STB_WEAK ? &s->weak : &s->strong, name);
-    r->r_info = ELF64_R_INFO(symbol_index(t, keep_format(BRIDGE_PREFIX "%s", name)),
-                             ELF64_R_TYPE(r->r_info));
+    const char *bridge = keep_format("%s%s", bare ? BARE_PREFIX : BRIDGE_PREFIX, name);
+    r->r_info = ELF64_R_INFO(symbol_index(t, bridge), ELF64_R_TYPE(r->r_info));
     return true;
 }
 
@@ -478,7 +540,7 @@ static bool redirect_all(const struct object *o, struct split *s, struct tables 
             continue;
         Elf64_Rela *r = (Elf64_Rela *)(void *)(o->bytes + rel->sh_offset);
         for (size_t n = rel->sh_size / sizeof *r; n > 0; n--, r++)
-            if (!(is_code(to) ? redirect(o, s, t, to, r) : redirect_address(o, t, r)))
+            if (!(is_code(to) ? redirect(o, s, t, rel->sh_info, r) : redirect_address(o, t, r)))
                 return false;
     }
     return true;
@@ -549,7 +611,7 @@ bool object_write(const struct object *o, struct split *s, const char *file)
     memcpy(names + text_name, REGISTERED, sizeof REGISTERED);
     memcpy(names + note_name, OWN_NOTE, sizeof OWN_NOTE);
     for (size_t i = 1; i < count; i++) {
-        if (is_code(&shdrs[i]))
+        if (is_code(&shdrs[i]) && strcmp(section_name(o, &sections(o)[i]), NOPREEMPT) != 0)
             shdrs[i].sh_name = (Elf64_Word)text_name;
         else if (strcmp(section_name(o, &sections(o)[i]), SPLIT_NOTE) == 0)
             shdrs[i].sh_name = (Elf64_Word)note_name;

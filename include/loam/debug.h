@@ -31,9 +31,12 @@ struct loam_sched_stats {
     uint64_t handoffs;           /* processors taken from a thread in a blocking call */
     uint64_t unannounced_sleeps; /* times that a thread was seen asleep in the kernel unannounced */
     uint64_t stw;                /* times that the world was stopped */
-    uint64_t preemptions;        /* goroutines that a signal stopped, with their threads */
-    int held;                    /* of these, that wait for a processor now */
-    int threads;                 /* that the runtime owns */
+    uint64_t preemptions;        /* goroutines that a signal stopped */
+    uint64_t
+        preemptions_copied; /* of these, of migratable code, whose threads went on with others */
+    uint64_t preemptions_moved; /* of these, that went on on another thread */
+    int held;                   /* stopped with their threads, that wait for a processor now */
+    int threads;                /* that the runtime owns */
     int gomaxprocs;
     uint64_t stacks_mapped; /* bytes of address space for stacks of all kinds */
     /* Pieces of stacks that grow, and those that goroutines which ended keep for the next ones. */

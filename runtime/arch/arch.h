@@ -22,6 +22,16 @@
  *   arch_ucontext_regs(uc, ...)       pc, sp, fp of a signal context
  *   arch_signal_frame(at, ret, &pc)   whether a handler's frame lies there, and what it interrupted
  *   ARCH_SIGNAL_FRAME                 how many bytes of it that looks at
+ *   ARCH_DWARF_REGS, _SP, _KEPT       registers by their numbers in DWARF: how many, the stack pointer,
+ *                                     a mask of those that functions keep
+ *   arch_preempt_init()               at start, before the next four
+ *   arch_context_saved(uc)            whether all that an interrupted context has in registers is what
+ *                                     arch_async_preempt saves
+ *   arch_context_room()               bytes that it takes of the stack, below the stack pointer
+ *   arch_ucontext_all(uc, reg)        all registers of a signal context
+ *   arch_inject(uc)                   makes the context go on in arch_async_preempt, which saves it,
+ *                                     calls preempt_copied with clean registers, and goes back
+ *   arch_async_pc                     the return address of that call
  *   arch_call_on(fn, arg, sp)         calls fn(arg) on another stack, below sp. A frame walk goes on
  *                                     from there to the caller's stack
  *   arch_pause()                      a hint in spin loops

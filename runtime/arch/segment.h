@@ -38,7 +38,7 @@ struct segment {
     uintptr_t hi;         /* first byte behind, aligned to 16 */
     uint32_t kind;        /* enum segment_kind */
     uint32_t size_class;  /* the allocator's */
-    size_t used;          /* bytes of all small segments up to this one; of a big one: not set */
+    size_t used;          /* bytes of all segments up to this one */
     struct segment_block *blocks;
     struct segment *link; /* of a big one on a list */
 };
@@ -46,9 +46,12 @@ struct segment {
 enum {
     ARCH_SEGMENT_HEADER = 64,
     ARCH_SEGMENT_GUARD = ARCH_SEGMENT_HEADER + SEGMENT_SLACK,
+    SEGMENT_FRAME = 256, /* how far gcc lets a function's frame go below the guard unasked */
+    SEGMENT_MARKS = 64,  /* and, below that, marks of alloca (sched/morestack.c) */
 };
 
 _Static_assert(sizeof(struct segment) == ARCH_SEGMENT_HEADER, "one cache line");
+_Static_assert(STACK_BIG == STACK_DEFAULT, "what slot_alloc gives for a big one");
 
 static inline struct segment *segment_of(uintptr_t guard)
 {

@@ -39,6 +39,7 @@
 #define STACK_FIRST 2048
 #define SEGMENT_SLACK 1024
 #endif
+#define STACK_BIG 192512       /* STACK_DEFAULT, for the assembler: what a big segment counts as */
 #define STACK_FOREIGN 98304    /* what foreign code finds at least */
 #define STACK_ARGUMENTS 65536  /* most that a call of foreign code may take on the stack */
 #define STACK_LIMIT 1000000000 /* of one goroutine, unless set otherwise; Go's */

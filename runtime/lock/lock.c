@@ -134,6 +134,26 @@ void notesleep(struct note *n)
         os_futex_wait(&n->key, 0, -1);
 }
 
+void notesleep_looking(struct note *n, uint64_t before, uint64_t nudged)
+{
+    for (uint64_t ticks = before;; ticks = nudged) {
+        uint64_t from = ticks != 0 ? arch_ticks() : 0;
+        for (;;) {
+            if (load_acquire(&n->key) != 0) /* acquire: pairs with notewakeup */
+                return;
+            if (ticks == 0 || arch_ticks() - from >= ticks)
+                break;
+            arch_pause();
+        }
+        os_futex_wait(&n->key, 0, -1);
+    }
+}
+
+void notenudge(struct note *n)
+{
+    os_futex_wake(&n->key, 1);
+}
+
 void noteclear(struct note *n)
 {
     store_relaxed(&n->key, 0); /* by the sleeper, who publishes the note anew afterwards */

@@ -75,6 +75,10 @@ static always_inline void unlock(struct mutex *l)
 
 void notewakeup(struct note *n);
 void notesleep(struct note *n);
+/* notesleep that looks for so many ticks (arch_ticks) before it sleeps, and whenever it was nudged. */
+void notesleep_looking(struct note *n, uint64_t before, uint64_t nudged);
+/* The note will be set in a moment: who sleeps in notesleep_looking may wake up meanwhile. */
+void notenudge(struct note *n);
 /* Sleeps at most ns (< 0: for ever); true if the note was set. */
 bool notetsleep(struct note *n, int64_t ns);
 void noteclear(struct note *n);

@@ -19,6 +19,10 @@ void os_mem_unmap(void *p, size_t size);
 void *os_mem_map_small_pages(size_t size, size_t align, const char *name);
 /* The same on huge pages where the system has them for who asks. */
 void *os_mem_map_huge_pages(size_t size, size_t align, const char *name);
+/* What was not touched yet of such a map comes on small pages. */
+void os_mem_no_huge_pages(void *p, size_t size);
+/* Commits [p, p+size) at once, which is cheaper than fault by fault, where the kernel can (5.14): a hint. */
+void os_mem_populate(void *p, size_t size);
 /* Gives the pages of [p, p+size) back: they are zero when they are touched again. */
 void os_mem_give_back(void *p, size_t size);
 /* The same for a whole map of os_mem_map_small_pages or a part of it, with page tables and guards: as if
@@ -89,6 +93,11 @@ int64_t os_timer_slack(int64_t ns);
 void os_futex_wait(uint32_t *addr, uint32_t val, int64_t ns);
 /* Wakes at most n sleepers. */
 void os_futex_wake(uint32_t *addr, int n);
+/* Once os_barrier_register returned 0, os_barrier_all makes every thread of the process pass a full memory
+ * barrier between its call and its return, wherever that thread is. Linux 4.14; -ENOSYS and others: there is
+ * no such thing; of the latter -ENOMEM: not now. */
+int os_barrier_register(void);
+int os_barrier_all(void);
 void os_usleep(unsigned us);
 void os_yield(void);
 
@@ -108,28 +117,49 @@ typedef void os_handler(int sig, siginfo_t *info, void *ucontext);
 int os_signal_install(int sig, os_handler *fn);
 /* Puts the default back if ours is still installed. */
 void os_signal_remove(int sig, os_handler *fn);
-/* A handler for faults before the program's own, which is left in *former. It runs with the flags and
- * the mask of that one, and on the alternate stack. */
-int os_signal_chain(int sig, os_handler *fn, struct sigaction *former);
-/* Puts *former back if ours is still installed; false: the program has another now. */
-bool os_signal_unchain(int sig, os_handler *fn, const struct sigaction *former);
-/* In a handler: does what *former would have done. It may return, and then so must the handler. */
-void os_signal_forward(int sig, siginfo_t *info, void *ucontext, const struct sigaction *former);
+/* A handler that stands before the program's own, whatever that is, and hands on what is not meant for it. */
+struct os_front {
+    int sig;
+    os_handler *fn;
+    bool
+        as_theirs; /* with the flags and the mask of theirs, else with all signals blocked, SA_RESTART */
+    /* The rest is signal.c's. */
+    struct sigaction theirs; /* busy */
+    uint32_t busy;           /* atomic: somebody changes the disposition */
+    /* Of `theirs` what the handler needs. One that runs while the program changes its own calls the one
+     * before or the one after. */
+    os_handler *action;   /* atomic: takes three arguments, or NULL */
+    void (*handler)(int); /* atomic: takes one, or SIG_DFL or SIG_IGN */
+};
+/* On the alternate stack. -errno. */
+int os_front_install(struct os_front *f);
+/* Puts it in front again if the program has installed another since. */
+void os_front_keep(struct os_front *f);
+/* Puts theirs back if ours is still installed; false: the program has another now. */
+bool os_front_remove(struct os_front *f);
+/* In the handler: does what theirs would do. It may return, and then so must the handler. */
+void os_front_pass_on(struct os_front *f, siginfo_t *info, void *ucontext);
 /* The kernel found it while the thread ran the instruction at hand: nobody sent it. */
 bool os_signal_is_fault(const siginfo_t *info);
-/* One signal that is shared with the program: fn is installed over whatever is there, and hands on what
- * is not its own by os_signal_pass_on, from the handler. _keep looks whether the program has installed
- * another since, and puts fn in front of that. _unshare leaves the program's. -errno. */
-int os_signal_share(int sig, os_handler *fn);
-void os_signal_keep(int sig, os_handler *fn);
-void os_signal_unshare(int sig, os_handler *fn);
-void os_signal_pass_on(int sig, siginfo_t *info, void *ucontext);
+/* In a handler that leaves its frames on the alternate stack and sleeps on another, where this is called:
+ * from here to its return, which undoes it, the thread has no alternate stack, so that nobody writes over
+ * those frames, and lets in libc's own signals alone, by which setuid reaches every thread and waits for
+ * it. */
+void os_handler_sleeps(void);
 /* The address that handlers return to, which libc gives to the kernel: as of the installed handler. 0:
  * not known. */
 uintptr_t os_signal_return(int sig);
+/* libc's sigaction, and the kernel's sigaltstack, whatever the program has put in their places. */
+int os_sigaction(int sig, const struct sigaction *act, struct sigaction *old);
+int os_sigaltstack(const stack_t *set, stack_t *old);
+/* Puts the handlers that are installed for these signals on the alternate stack, libc's own ones too. */
+void os_signal_on_altstack(int first, int last);
 /* Gives the calling thread an alternate signal stack unless it has one; the size in bytes of what
  * was mapped into *size, NULL if it had one. */
 void *os_altstack_set(size_t *size);
+bool os_altstack_is_set(void);
+/* Makes what os_altstack_set gave the alternate stack again: 0, or -1 and errno. */
+int os_altstack_restore(const void *stack, stack_t *old);
 void os_altstack_clear(void *stack, size_t size);
 
 #endif

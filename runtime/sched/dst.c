@@ -59,19 +59,24 @@ int64_t trace_clock(void)
 static struct g **queue; /* sched.lock; sched.runqsize are in it */
 static uint32_t queue_cap;
 
+static void enlarge_locked(void *unused)
+{
+    (void)unused;
+    uint32_t cap = queue_cap != 0 ? 2 * queue_cap : 1024;
+    struct g **bigger = os_mem_map(cap * sizeof *bigger, "loam seeded run");
+    if (bigger == NULL)
+        throw("out of memory: the run queue of a seeded run");
+    if (queue != NULL)
+        memcpy(bigger, queue, queue_cap * sizeof *queue);
+    os_mem_unmap(queue, queue_cap * sizeof *queue);
+    queue = bigger;
+    queue_cap = cap;
+}
+
 void dst_put_locked(struct g *gp)
 {
-    if (sched.runqsize == queue_cap) {
-        uint32_t cap = queue_cap != 0 ? 2 * queue_cap : 1024;
-        struct g **bigger = os_mem_map(cap * sizeof *bigger, "loam seeded run");
-        if (bigger == NULL)
-            throw("out of memory: the run queue of a seeded run");
-        if (queue != NULL)
-            memcpy(bigger, queue, queue_cap * sizeof *queue);
-        os_mem_unmap(queue, queue_cap * sizeof *queue);
-        queue = bigger;
-        queue_cap = cap;
-    }
+    if (sched.runqsize == queue_cap)
+        systemstack(enlarge_locked, NULL);
     queue[sched.runqsize] = gp;
     store_relaxed(&sched.runqsize, sched.runqsize + 1);
 }

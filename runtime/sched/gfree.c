@@ -146,7 +146,7 @@ static void allg_remove(struct g *gp)
         allg_end = gp->allfrom;
 }
 
-uint32_t gs_bury(uint32_t class, uint32_t n)
+uint32_t gs_bury(uint32_t class, uint32_t n, struct g **walk)
 {
     if (!trylock(&walk_lock))
         return 0; /* somebody walks allg: another time */
@@ -159,8 +159,11 @@ uint32_t gs_bury(uint32_t class, uint32_t n)
     }
     unlock(&sched.lock);
     lock(&allg_lock);
-    for (struct g *gp = dead; gp != NULL; gp = gp->schedlink)
+    for (struct g *gp = dead; gp != NULL; gp = gp->schedlink) {
+        if (*walk == gp)
+            *walk = load_relaxed(&gp->alllink);
         allg_remove(gp);
+    }
     unlock(&allg_lock);
     for (struct g *gp = dead, *next; gp != NULL; gp = next) {
         next = gp->schedlink;

@@ -6,7 +6,7 @@
  * goroutine is as cheap as one.
  *
  * Dead ones that nobody needed for a round of sysmon's end like those on slots (gfree.c). Their memory is
- * in chunks of 64 KB, and those in regions of 4 MB, which stay mapped until the runtime stops: whoever
+ * in chunks of 64 KB, and those in regions of 16 MB, which stay mapped until the runtime stops: whoever
  * found a G while it lived may look at it ever after. A chunk whose Gs have all ended so gives its memory back
  * and reads as zero. One that is partly in use comes first when there is a new G, then one that gave its
  * memory back, then one that was never used.
@@ -17,6 +17,7 @@
 #include "sched/gfree_int.h"
 #include "sched/morestack.h"
 
+#include "base/list.h"
 #include "os/os.h"
 #include "sched/sanitizer.h"
 
@@ -25,7 +26,7 @@
 
 enum {
     CHUNK = 64 << 10,
-    REGION = 4 << 20,
+    REGION = 16 << 20,
     REGION_CHUNKS = REGION / CHUNK - 1, /* the region itself lies where the first would be */
     G_SIZE = align_up(sizeof(struct g), (size_t)cacheline),
     CHUNK_GS = CHUNK / G_SIZE,
@@ -33,9 +34,9 @@ enum {
 
 /* All fields: memory_lock. */
 struct chunk {
-    struct chunk *next, **from; /* on the list of those that have room; from: NULL: on none */
-    struct g *dead;             /* had its time, by schedlink */
-    uint32_t begun;             /* of how many Gs the memory was used since it was given back */
+    struct member roomy; /* on the list of those that have room */
+    struct g *dead;      /* had its time, by schedlink */
+    uint32_t begun;      /* of how many Gs the memory was used since it was given back */
     uint32_t in_use;
 };
 
@@ -46,25 +47,8 @@ struct region {
 };
 
 static struct mutex memory_lock = MUTEX_INIT(allg);
-static struct region *regions;       /* memory_lock; the first has chunks that were never used */
-static struct chunk *partly, *empty; /* memory_lock */
-
-static void link_chunk(struct chunk **list, struct chunk *c)
-{
-    c->next = *list;
-    c->from = list;
-    if (c->next != NULL)
-        c->next->from = &c->next;
-    *list = c;
-}
-
-static void unlink_chunk(struct chunk *c)
-{
-    *c->from = c->next;
-    if (c->next != NULL)
-        c->next->from = c->from;
-    c->from = NULL;
-}
+static struct region *regions;        /* memory_lock; the first has chunks that were never used */
+static struct member *partly, *empty; /* memory_lock */
 
 static struct chunk *new_chunk(void)
 {
@@ -100,10 +84,11 @@ static struct chunk *chunk_of(const struct g *gp)
 static struct g *new_g(void)
 {
     lock(&memory_lock);
-    struct chunk *c = partly != NULL ? partly : empty;
-    if (c != NULL)
-        unlink_chunk(c);
-    else if ((c = new_chunk()) == NULL) {
+    struct member *roomy = partly != NULL ? partly : empty;
+    struct chunk *c = roomy != NULL ? member_of(roomy, struct chunk, roomy) : new_chunk();
+    if (roomy != NULL)
+        list_remove(roomy);
+    if (c == NULL) {
         unlock(&memory_lock);
         return NULL;
     }
@@ -113,7 +98,7 @@ static struct g *new_g(void)
     else
         gp = (struct g *)(memory_of(c) + (size_t)c->begun++ * G_SIZE);
     if (++c->in_use < CHUNK_GS)
-        link_chunk(&partly, c);
+        list_add(&partly, &c->roomy);
     unlock(&memory_lock);
     zero_bytes(gp, sizeof *gp); /* memory that is locked is not zero when it was given back */
     return gp;
@@ -126,14 +111,14 @@ void gsmall_bury(struct g *gp)
     gp->schedlink = c->dead;
     c->dead = gp;
     c->in_use--;
-    if (c->from == NULL)
-        link_chunk(&partly, c);
+    if (!listed(&c->roomy))
+        list_add(&partly, &c->roomy);
     if (c->in_use == 0) {
-        unlink_chunk(c);
+        list_remove(&c->roomy);
         os_mem_give_back(memory_of(c), CHUNK);
         c->dead = NULL;
         c->begun = 0;
-        link_chunk(&empty, c);
+        list_add(&empty, &c->roomy);
     }
     unlock(&memory_lock);
 }

@@ -163,6 +163,8 @@ int sched_start(const struct life_config *config)
         goto fail;
     }
     preempt_init(config->handlers);
+    if (stacks_grow())
+        splitsignal_start();
     err = maker_start();
     if (err == 0)
         err = sysmon_start();

@@ -105,6 +105,8 @@ void m_begin(struct m *mp)
     thread_set(&mp->thread);
     mp->tid = os_gettid();
     mp->altstack = os_altstack_set(&mp->altstack_size);
+    if (mp->altstack == NULL && stacks_grow() && !os_altstack_is_set())
+        throwf("no memory for a thread's signal stack"); /* handlers would run on 2 KB */
     os_thread_stack(&mp->g0.stack.lo, &mp->g0.stack.hi);
     mp->former_slack = os_timer_slack(1);
     sanitizer_g0_new(&mp->g0);
@@ -177,18 +179,6 @@ int newm_try(struct p *pp, bool spinning)
     return err;
 }
 
-struct newm {
-    struct p *pp;
-    bool spinning;
-    int err;
-};
-
-static void newm_there(void *p)
-{
-    struct newm *n = p;
-    n->err = newm_try(n->pp, n->spinning);
-}
-
 _Noreturn void newm_failed(int err)
 {
     throwf("failed to create new OS thread (have %d already): %s; ulimit -u or the cgroup's "
@@ -196,12 +186,23 @@ _Noreturn void newm_failed(int err)
            sched.mcount, strerror(-err));
 }
 
+struct newm {
+    struct p *pp;
+    bool spinning;
+};
+
+static void newm_there(void *p)
+{
+    const struct newm *n = p;
+    int err = newm_try(n->pp, n->spinning);
+    if (err != 0)
+        newm_failed(err);
+}
+
 static noinline void newm(struct p *pp, bool spinning)
 {
     struct newm n = {.pp = pp, .spinning = spinning};
     systemstack(newm_there, &n);
-    if (n.err != 0)
-        newm_failed(n.err);
 }
 
 /* The first M of an embedded runtime, without a P: a system that has no thread for it is an error
@@ -275,10 +276,12 @@ void startm(struct p *pp, bool spinning)
     notewakeup(&mp->park);
 }
 
-static bool mpark(struct m *mp)
+/* looks: for so many microseconds before it sleeps. */
+static bool mpark(struct m *mp, uint32_t looks)
 {
+    enum { NUDGED_US = 50 }; /* preempt.c: how long the signal may take that a nudge goes with */
     mp->blocked = true;
-    notesleep(&mp->park);
+    notesleep_looking(&mp->park, looks * sched.ticks_per_us, NUDGED_US * sched.ticks_per_us);
     mp->blocked = false;
     noteclear(&mp->park);
     if (mp->nextp != NULL) {
@@ -302,7 +305,7 @@ bool stopm(struct m *mp)
     sched.nmidle++;
     checkdead_locked();
     unlock(&sched.lock);
-    return mpark(mp);
+    return mpark(mp, 0);
 }
 
 /* ---- Ps --------------------------------------------------------------------------------------- */
@@ -442,7 +445,7 @@ bool stoplockedm(struct m *mp)
         checkdead_locked();
     }
     unlock(&sched.lock);
-    return mpark(mp);
+    return mpark(mp, mp->held ? mp->hold_looks : 0);
 }
 
 void lend_locked(struct p *pp, struct m *other)

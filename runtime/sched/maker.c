@@ -29,6 +29,15 @@
  * an M that arrives takes an idle P and searches everywhere, or sets needspinning, so that what was made
  * visible up to then is found (proc.c's head). An order itself never counts as spinning: it may last.
  *
+ * At the limit of threads an order for which there is no P any more is dropped, and one for which there is
+ * has to wait: the end of the program comes when for 100 ms neither an M became idle nor the P was taken.
+ *
+ * test/litmus/model_maker.c is a model of it.
+ *
+ * It also looks for modules that came by dlopen (modules_refresh), which takes the loader's lock, for the same
+ * reason: whoever is in dlopen may be held. A handler asks for that that finds code which nobody registered,
+ * not more often than every LOOK_NS: most such code is libc's.
+ *
  * Where nothing is held by signals there is no maker, and startm makes the thread itself: nobody sleeps
  * with a lock of libc, and a seeded run is one thread.
  *
@@ -37,9 +46,14 @@
  * of the program's has thread-locals. */
 #include "os/os.h"
 #include "sched/sched_int.h"
+#include "stack/modules.h"
 
 #include <errno.h>
 #include <string.h>
+
+#include <loam.h>
+
+enum { LOOK_NS = 10000000 };
 
 bool maker_on(void)
 {
@@ -63,18 +77,49 @@ void order_m_locked(void)
     wake_locked();
 }
 
-bool m_spare(void)
+struct m *m_spare(void)
 {
     lock(&sched.lock);
-    bool idle = sched.midle != NULL;
-    /* half of the threads are for those that must have one */
-    if (!idle && sched.mcount < sched.maxmcount / 2 && sched.ordered + sched.coming == 0 &&
+    struct m *idle = sched.midle;
+    /* Half of the threads are for those that must have one. But with one beyond its loops a P can be taken
+     * from any of them. */
+    int most = load_relaxed(&sched.held) == 0 ? sched.maxmcount : sched.maxmcount / 2;
+    if (idle == NULL && sched.mcount < most && sched.ordered + sched.coming == 0 &&
         !sched.spare_ordered) {
         sched.spare_ordered = true;
         wake_locked();
     }
     unlock(&sched.lock);
     return idle;
+}
+
+void maker_look(void)
+{
+    lock(&sched.lock);
+    int64_t now = load_relaxed(&sched.coarse_now);
+    if (!sched.look_ordered && now - sched.look_last >= LOOK_NS) {
+        sched.look_ordered = true;
+        sched.look_last = now;
+        wake_locked();
+    }
+    unlock(&sched.lock);
+}
+
+static void look(void *arg)
+{
+    (void)arg;
+    modules_refresh();
+}
+
+void loam_modules_look(void)
+{
+    if (!visit_begin())
+        return;
+    if (getg() != NULL && getm()->incall != 0)
+        look(NULL); /* in a blocking call already, or where none can be begun */
+    else
+        loam_blocking(look, NULL);
+    visit_end();
 }
 
 void m_arrive(struct m *mp)
@@ -104,12 +149,44 @@ static void make(bool spare)
         newm_failed(err);
 }
 
+/* The order at hand is of no use any more, or not to be had: an M is idle, or, at the limit of threads, no P
+ * is: a held goroutine has got it, or who came back from a call. */
+static bool settled_locked(bool spare)
+{
+    if (sched.midle != NULL)
+        return true;
+    if (sched.mcount < sched.maxmcount)
+        return false;
+    return spare || load_relaxed(&sched.npidle) == 0;
+}
+
+/* Exceeding the limit ends the program. Before that those are awaited that are about to become idle, or to
+ * return from a short call. The lock, which is given back meanwhile. */
+static void be_patient_locked(void)
+{
+    enum { PATIENCE_MS = 100 };
+    for (int i = 0; i < PATIENCE_MS && sched.mcount >= sched.maxmcount && !settled_locked(false) &&
+                    !sched.maker_end;
+         i++) {
+        unlock(&sched.lock);
+        os_usleep(1000);
+        lock(&sched.lock);
+    }
+}
+
 static void maker(void *arg)
 {
     (void)arg;
     lock(&sched.lock);
     while (!sched.maker_end) {
         bool spare = sched.ordered == 0;
+        if (spare && !sched.spare_ordered && sched.look_ordered) {
+            sched.look_ordered = false;
+            unlock(&sched.lock);
+            modules_refresh();
+            lock(&sched.lock);
+            continue;
+        }
         if (spare && !sched.spare_ordered) {
             noteclear(&sched.maker_note);
             sched.maker_asleep = true;
@@ -118,17 +195,21 @@ static void maker(void *arg)
             lock(&sched.lock);
             continue;
         }
+        if (!spare)
+            be_patient_locked();
+        bool needed = !settled_locked(spare);
         if (spare)
             sched.spare_ordered = false;
         else
             sched.ordered--;
-        bool needed = sched.midle == NULL; /* one has become idle since */
         sched.coming += needed;
+        if (!needed)
+            sched.needspinning = true; /* somebody relies on a search */
         unlock(&sched.lock);
         if (needed)
             make(spare);
         else
-            wakep(); /* does with that one what an arrival does */
+            wakep(); /* does with an idle one what an arrival does */
         lock(&sched.lock);
     }
     unlock(&sched.lock);

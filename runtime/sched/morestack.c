@@ -1,16 +1,20 @@
 /* Stacks that grow: what morestack.S asks for on the thread's own stack; see arch/segment.h.
  *
  * A segment is twice as large as the one before. All of a goroutine's segments together, and what
- * alloca got beside them, may have sched.maxstack bytes; big segments do not count: each nesting of
- * foreign code has one, and the small ones between them do count.
+ * alloca got beside them, may have sched.maxstack bytes. Big ones count with all their bytes, used or not: each
+ * nesting of foreign code has one. But the last does not count for itself, so that who has little left may
+ * still call, and a thread's few at hand are not asked for: a recursion through foreign code ends at the limit
+ * or that many nestings behind it.
  *
  * Big segments are slots, which are never unmapped before the runtime stops: a few at each thread,
  * the others under sched.lock.
  *
  * Memory of alloca that did not fit belongs to the segment at hand and remembers the stack pointer: it is
  * free when the stack pointer is above that. This is looked at when alloca asks again, when the segment
- * is left, when the goroutine parks, and when it ends. Not before: VLAs of a loop are one frame's, and
- * nothing tells when one ends; they count against the limit.
+ * is left, when the goroutine parks, and when it ends. The VLAs of a loop are one frame's: each takes a mark of 16
+ * bytes from it, which goes when the block ends, so that the next round finds the last one's memory free. Who asks
+ * deeper than a function stood that has returned finds out by the frame pointers, which all code on small segments
+ * keeps.
  *
  * A segment that is not in use stays as the next one, so that a call that crosses into it costs no more than
  * the copy of its arguments; parking gives it back.
@@ -32,14 +36,15 @@
 
 struct segment_block {
     struct segment_block *next;
-    uintptr_t sp; /* of the frame that asked */
-    size_t size;
+    uintptr_t sp;    /* where it was left at */
+    uintptr_t frame; /* pointer to the frame that asked */
     uint32_t size_class;
 };
 enum {
     BLOCK_HEADER = 32,
     FRAME_ROOM = 80, /* return address, alignment of the arguments */
     LARGE_TOP = 64,  /* what the allocator keeps of a large stack */
+    ALLOCA_MARK = 16,
 };
 _Static_assert(sizeof(struct segment_block) <= BLOCK_HEADER, "the block begins behind it");
 
@@ -89,16 +94,40 @@ static void free_memory(struct m *mp, void *p, uint32_t size_class)
     stackfree(cache_of(mp), (struct stack){.lo = (uintptr_t)p, .size_class = size_class});
 }
 
+static void free_block(struct m *mp, struct g *gp, struct segment *seg)
+{
+    struct segment_block *b = seg->blocks;
+    seg->blocks = b->next;
+    if (gp != NULL)
+        gp->alloca_bytes -= (size_t)STACKALLOC_MIN << b->size_class;
+    free_memory(mp, b, b->size_class);
+}
+
 /* Those of frames below sp, which are gone. gp: whose they are; NULL: it is dead. */
 static void free_blocks(struct m *mp, struct g *gp, struct segment *seg, uintptr_t sp)
 {
-    while (seg->blocks != NULL && seg->blocks->sp < sp) {
-        struct segment_block *b = seg->blocks;
-        seg->blocks = b->next;
-        if (gp != NULL)
-            gp->alloca_bytes -= b->size;
-        free_memory(mp, b, b->size_class);
+    while (seg->blocks != NULL && seg->blocks->sp < sp)
+        free_block(mp, gp, seg);
+}
+
+/* Is the frame that asked for b among the callers of fp? Another function's may lie where it lay: then the
+ * stack pointer that b was left at is below what belongs to that. On a big segment foreign code is, which may
+ * keep anything in the frame pointer. */
+static bool frame_lives(const struct segment *seg, const struct segment_block *b, uintptr_t sp,
+                        uintptr_t fp)
+{
+    if (seg->kind == SEGMENT_BIG)
+        return true;
+    while (fp < b->frame) {
+        if (fp < (uintptr_t)seg || fp % 8 != 0)
+            return true; /* no chain: leave it alone */
+        uintptr_t caller = *(const uintptr_t *)fp;
+        if (caller <= fp)
+            return true;
+        sp = fp + 16; /* of the caller, before the call */
+        fp = caller;
     }
+    return fp == b->frame && b->sp >= sp;
 }
 
 void segment_free(struct m *mp, struct g *gp, struct segment *seg)
@@ -124,8 +153,6 @@ void segments_free_next(struct m *mp, struct g *gp, struct segment *seg)
 /* What the calling goroutine's stack has up to seg. */
 static size_t in_use(const struct g *gp, const struct segment *seg)
 {
-    while (seg->kind == SEGMENT_BIG)
-        seg = seg->prev;
     return seg->used + gp->alloca_bytes;
 }
 
@@ -171,12 +198,38 @@ static void trace_growth(const char *how, const struct g *gp, size_t need, size_
                  (unsigned long)gp->goid, need, size, sources[source], total);
 }
 
+static bool stands_on(const struct segment *seg, uintptr_t sp)
+{
+    return sp >= (uintptr_t)seg && sp < seg->hi;
+}
+
+/* The goroutine stands at sp, which is not on the segment of its guard: those behind were left. */
+void morestack_found(uintptr_t sp)
+{
+    struct m *mp = getm();
+    struct segment *prev, *s = segment_of(arch_guard()), *here = s;
+    while (here != NULL && !stands_on(here, sp))
+        here = here->prev;
+    if (here == NULL)
+        throw("foreign code runs the program on a stack of its own");
+    for (; s != here; s = prev) {
+        prev = s->prev;
+        if (s->kind == SEGMENT_BIG)
+            big_put(mp, mp->curg, s);
+    }
+    arch_set_guard(here->guard);
+}
+
 /* The next segment is to hold a frame of so many bytes, with its arguments. */
-void morestack_grow(size_t frame, size_t arguments)
+void morestack_grow(size_t frame, size_t arguments, uintptr_t sp)
 {
     struct segment *seg;
     struct m *mp = getm();
     struct g *gp = growing(&seg);
+    if (unlikely(!stands_on(seg, sp))) {
+        morestack_found(sp);
+        gp = growing(&seg);
+    }
     segments_free_next(mp, gp, seg); /* too small */
     size_t want = ARCH_SEGMENT_GUARD + FRAME_ROOM + LARGE_TOP + frame + arguments;
     size_t size = STACK_FIRST;
@@ -201,12 +254,15 @@ void morestack_grow(size_t frame, size_t arguments)
     seg->next = next;
 }
 
-void *morestack_alloca(size_t size, uintptr_t sp)
+/* sp, fp: the caller's. */
+struct morestack_memory morestack_alloca(size_t size, uintptr_t sp, uintptr_t fp)
 {
     struct segment *seg;
     struct m *mp = getm();
     struct g *gp = growing(&seg);
     free_blocks(mp, gp, seg, sp);
+    while (seg->blocks != NULL && !frame_lives(seg, seg->blocks, sp, fp))
+        free_block(mp, gp, seg);
     size_t used = in_use(gp, seg), limit = load_relaxed(&sched.maxstack);
     if (size > limit || used > limit - size)
         overflow(seg);
@@ -215,13 +271,15 @@ void *morestack_alloca(size_t size, uintptr_t sp)
     int source = stackalloc(cache_of(mp), bytes, &s);
     if (source < 0)
         no_memory(bytes);
+    if (sp >= seg->guard - SEGMENT_FRAME - SEGMENT_MARKS + ALLOCA_MARK)
+        sp -= ALLOCA_MARK;
     struct segment_block *b = (struct segment_block *)s.lo;
     *b = (struct segment_block){
-        .next = seg->blocks, .sp = sp, .size = bytes, .size_class = s.size_class};
+        .next = seg->blocks, .sp = sp, .frame = fp, .size_class = s.size_class};
     seg->blocks = b;
     gp->alloca_bytes += bytes;
     trace_growth("alloca", gp, size, bytes, (enum stack_source)source, used + bytes);
-    return (char *)b + BLOCK_HEADER;
+    return (struct morestack_memory){(char *)b + BLOCK_HEADER, sp};
 }
 
 void morestack_free_blocks(struct segment *seg)
@@ -257,6 +315,9 @@ void morestack_big_get(void)
     struct m *mp = getm();
     if (mp == NULL)
         throw("morestack: not on a thread of the runtime");
+    struct segment *seg = segment_of(arch_guard());
+    if (in_use(mp->curg, seg) > load_relaxed(&sched.maxstack))
+        overflow(seg);
     lock(&sched.lock);
     struct segment *big = sched.bigs;
     if (big != NULL)
@@ -332,7 +393,7 @@ static bool stays(const struct m *mp)
 static bool on_slot(const struct m *mp)
 {
     struct g *gp = mp != NULL ? mp->curg : NULL;
-    return morestack_text_lo != morestack_text_hi && gp != NULL && gp->seg == NULL &&
+    return stacks_grow() && gp != NULL && gp->seg == NULL &&
            on_goroutine_stack((uintptr_t)__builtin_frame_address(0));
 }
 

@@ -4,11 +4,19 @@
 
 #include "sched/sched_int.h"
 
+#include <signal.h>
+
 /* ---- morestack.c ----------------------------------------------------------------------------------- */
 
+/* Memory of alloca, and where its caller's stack pointer goes. */
+struct morestack_memory {
+    void *p;
+    uintptr_t sp;
+};
 /* What morestack.S calls, on the thread's own stack. */
-void morestack_grow(size_t frame, size_t arguments);
-void *morestack_alloca(size_t size, uintptr_t sp);
+void morestack_grow(size_t frame, size_t arguments, uintptr_t sp);
+void morestack_found(uintptr_t sp);
+struct morestack_memory morestack_alloca(size_t size, uintptr_t sp, uintptr_t fp);
 void morestack_free_blocks(struct segment *seg);
 void morestack_big_get(void);
 void morestack_big_put(struct segment *big);
@@ -31,6 +39,12 @@ void morestack_trim(struct g *gp);
 
 /* ---- gsmall.c -------------------------------------------------------------------------------------- */
 
+/* Whether the program has such code: it was built with small stacks. */
+static always_inline bool stacks_grow(void)
+{
+    return morestack_text_lo != morestack_text_hi;
+}
+
 /* Whether fn is registered: compiled with -fsplit-stack, by `loam build --stack=small`. */
 static always_inline bool grows(uintptr_t fn)
 {
@@ -52,8 +66,14 @@ void gsmall_fini(void);
 
 /* ---- splitsignal.c --------------------------------------------------------------------------------- */
 
-struct sigaction;
+/* The program's sigaction, signal, ...: what libc's do, but that handlers run on the alternate stack. */
 int __morestack_sigaction(int sig, const struct sigaction *act, struct sigaction *old);
 void (*__morestack_signal(int sig, void (*fn)(int)))(int);
+void (*__morestack_sysv_signal(int sig, void (*fn)(int)))(int);
+void (*__morestack_sigset(int sig, void (*fn)(int)))(int);
+int __morestack_siginterrupt(int sig, int on);
+int __morestack_sigaltstack(const stack_t *set, stack_t *old);
+/* At start: handlers that are installed by then. */
+void splitsignal_start(void);
 
 #endif

@@ -20,12 +20,16 @@
 
 /* Which handlers there were. They stay readable after a stop: a handler of the program that came after
  * ours may still call it. */
+#define FAULT(number)                                                                              \
+    {                                                                                              \
+        .front = {.sig = number, .fn = on_fault, .as_theirs = true }                               \
+    }
+static os_handler on_fault;
 static struct fault {
-    const int sig;
-    struct sigaction former; /* const while ours may be called */
+    struct os_front front;
     bool installed;
     bool replaced; /* the program has a handler of its own since, which may call ours */
-} faults[] = {{.sig = SIGSEGV}, {.sig = SIGBUS}};
+} faults[] = {FAULT(SIGSEGV), FAULT(SIGBUS)};
 
 static uint32_t reporting; /* atomic: somebody overflowed already */
 
@@ -95,8 +99,8 @@ static void on_fault(int sig, siginfo_t *info, void *uc)
             report(mp, &o, uc);
     }
     for (size_t i = 0; i < nelem(faults); i++)
-        if (faults[i].sig == sig)
-            os_signal_forward(sig, info, uc, &faults[i].former);
+        if (faults[i].front.sig == sig)
+            os_front_pass_on(&faults[i].front, info, uc);
 }
 
 void overflow_init(bool handlers)
@@ -106,7 +110,7 @@ void overflow_init(bool handlers)
         /* Not a second time above one that replaced ours: that one may call ours, and ours it. */
         struct fault *f = &faults[i];
         if (handlers && !f->replaced)
-            f->installed = os_signal_chain(f->sig, on_fault, &f->former) == 0;
+            f->installed = os_front_install(&f->front) == 0;
     }
 }
 
@@ -115,7 +119,7 @@ void overflow_fini(void)
     for (size_t i = 0; i < nelem(faults); i++) {
         struct fault *f = &faults[i];
         if (f->installed)
-            f->replaced = !os_signal_unchain(f->sig, on_fault, &f->former);
+            f->replaced = !os_front_remove(&f->front);
         f->installed = false;
     }
 }

@@ -7,6 +7,9 @@
  *
  *   Invariant: a G that another thread can find to make it runnable has its context in g->sched.
  *
+ * The same goes for the status: it is waiting only when the context is saved, so that whoever claims a
+ * waiting goroutine (claim.c) finds all of its stack at rest.
+ *
  * The hook runs on the successor's stack, on the same thread: on g0, or, when a runnable goroutine is
  * at hand, on that goroutine's stack (a direct switch: no detour over g0, which would cost a second
  * switch). Either way the thread is the one that took the locks which the hook releases. A hook
@@ -22,6 +25,7 @@
  * returns: a loop that gets control back is easier to read, and to leave at shutdown. */
 #include "sched/sched_int.h"
 
+#include "sched/claim.h"
 #include "sched/morestack.h"
 #include "sched/sanitizer.h"
 
@@ -68,6 +72,7 @@ static always_inline void start_running(struct m *mp, struct g *gp, bool inherit
         count_owner(&pp->schedtick, 1);
     count_owner(&pp->schedules, 1);
     casgstatus(gp, G_runnable, G_running);
+    claim_check(gp);
 }
 
 void after_switch(void)
@@ -156,6 +161,7 @@ noinline _Noreturn void cannot_switch(const char *what)
 static void park_hook(struct m *mp, struct g *gp)
 {
     bool (*unlockf)(struct g *, void *) = mp->hook_unlockf;
+    casgstatus(gp, G_running, G_waiting);
     if (unlockf != NULL && !unlockf(gp, mp->hook_lock)) {
         /* what it waited for came in the meantime */
         casgstatus(gp, G_waiting, G_runnable);
@@ -173,9 +179,9 @@ void gopark(bool (*unlockf)(struct g *, void *), void *l, enum waitreason reason
     if (unlikely(gp->grown))
         morestack_trim(gp);
     gp->waitreason = (uint8_t)reason;
-    gp->waitsince = load_relaxed(&sched.coarse_now);
+    /* relaxed: who looks does not depend on it */
+    store_relaxed(&gp->waitsince, load_relaxed(&sched.coarse_now));
     traceev(EV_GoBlock, trace_clock(), gp->goid, reason);
-    casgstatus(gp, G_running, G_waiting);
     mp->hook_unlockf = unlockf;
     mp->hook_lock = l;
     gswitch_away(mp, gp, park_hook, false);
@@ -305,6 +311,22 @@ void gosched(void)
     start_running(mp, next, inherit);
     gswitch(gp, next, false);
     after_switch();
+}
+
+/* Called by arch_async_preempt, which has saved all registers on the goroutine's stack; see copied.c. */
+void preempt_copied(void)
+{
+    struct m *mp = getm();
+    struct g *gp = mp->curg;
+    const struct m *before = mp;
+    /* relaxed: a request that comes between is one that is being granted */
+    and_relaxed(&mp->preempt, (uint32_t)PREEMPT_RANDOM);
+    count_owner(&mp->copies, 1);
+    traceev(EV_GoStop, trace_clock(), gp->goid, 0);
+    gswitch_to_g0(mp, gp, preempt_hook);
+    mp = getm();
+    if (mp != before)
+        count_owner(&mp->moves, 1);
 }
 
 noinline void preempt_slow(struct m *mp)

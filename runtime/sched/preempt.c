@@ -1,4 +1,5 @@
-/* Preemption of code that never calls the runtime: held with its thread.
+/* Preemption of code that never calls the runtime: held with its thread. (Code of modules that declare
+ * themselves free of their thread goes on on any instead: copied.c, which is asked first.)
  *
  * sysmon and stops of the world ask first by m->preempt, which runtime calls look at. A goroutine that
  * does not answer gets SIGURG, sent to its own thread. The handler gives the P away and puts the thread
@@ -39,13 +40,25 @@
  * turns, but ten thousand calculations of a few slices each should not be begun together. So where more
  * than HELD_MANY are held, only every TURNS-th P goes to an idle M, which may begin another; the others
  * are exchanged. What waits in queues or for a timer then waits TURNS slices instead of one. Threads are
- * made in advance up to half of max_threads; loops beyond that wait until others end.
+ * made in advance up to half of max_threads, and one in any case; loops beyond that are exchanged, and
+ * those that have not begun wait until others end. With all threads in calls, one of them in a loop and none
+ * held, there is nobody who could take a P: the loop keeps it until a thread is free. (A stop of the world
+ * takes it all the same.)
+ *
+ * When. sysmon's rounds end when a slice does that somebody waits for; when a held goroutine goes on is noted
+ * exactly (resumed_at), of others sysmon knows what it sees, to half a millisecond at worst. The thread that
+ * will get the P is nudged together with the signal: it wakes up and looks for a moment. If the last hold
+ * of a thread was brief, it looks before it sleeps. And where findRunnable would come to a held goroutine first
+ * (held_is_next_locked) that one's thread is woken, not an idle M that would pass the P on.
  *
  * The stack. It runs on the alternate stack of the thread: on the goroutine's a frame with all vector
  * registers (3.5 KB with AVX-512, 11 KB with AMX) could meet the guard of one that is nearly full. From
  * there it switches to g0, the alternate stack keeps the handler's frames. The kernel takes a stack for
- * unused whose thread is elsewhere, and would run the next handler over them: hence all are blocked.
- * (SS_AUTODISARM would allow others, but leave them the stack of g0.)
+ * unused whose thread is elsewhere, and would run the next handler over them: hence all are blocked, but
+ * libc's own two. By these setuid and its like ask every thread and wait for the answers, which may be for
+ * ever while the world is stopped. So there is no alternate stack while the thread sleeps (os_handler_sleeps),
+ * and they run on g0's; the return from the handler puts it back. SS_AUTODISARM would do it too, but a
+ * program's handler on the alternate stack that ends by siglongjmp would leave the thread without one.
  *
  * Orders. The goroutine's context is published like any other's: by the switch's hook, under sched.lock.
  * m->async is written by who sends, before the signal (a system call on both sides). sched.held is a
@@ -61,17 +74,21 @@
  * runtime; TSan, which runs handlers only where the program calls what it intercepts, at a moment of its
  * own choice, and would see two fibers on one alternate stack.
  *
- * Rejected: resuming on any thread with a copy of the registers (wrong for C, see the head); a counter
+ * Rejected: a timer for each M (timer_create) in place of sysmon's rounds: two system calls a slice by who makes
+ * somebody wait, for what costs sysmon one round; resuming all code on any thread with a copy of the registers
+ * (wrong for C, see above); a counter
  * in every public function (a nanosecond each). */
 #include "sched/sched_int.h"
 
 #include "os/os.h"
 #include "sched/sanitizer.h"
+#include "stack/modules.h"
 
 #include <errno.h>
 #include <signal.h>
 
 enum { HELD_MANY = 64, TURNS = 8 }; /* see the head */
+enum { BRIEF_US = 30 };
 
 /* What an M is asked for by the signal. */
 enum { ASYNC_SLICE = 1, ASYNC_STOP = 2 };
@@ -84,8 +101,10 @@ static bool on; /* const after init */
 static uintptr_t loader_lo,
     loader_hi;                    /* const after init: of the loader's code, where TLS needs it */
 static uintptr_t handlers_return; /* const after init: to libc, from every handler */
+static os_handler on_sigurg;
+static struct os_front front = {.sig = SIGURG, .fn = on_sigurg};
 
-static bool in_runtime(uintptr_t pc)
+bool in_runtime(uintptr_t pc)
 {
     return (pc >= (uintptr_t)runtime_text_first && pc < (uintptr_t)runtime_text_last) ||
            (pc >= (uintptr_t)runtime_cold_first && pc < (uintptr_t)runtime_cold_last) ||
@@ -112,12 +131,13 @@ static no_sanitize bool runtime_cut(uintptr_t sp, uintptr_t hi)
 
 static bool may_hold(struct m *mp, uint32_t why, uintptr_t pc, uintptr_t sp)
 {
-    if (in_runtime(pc) || mp->thread.in_libc != 0 || locks_held() != 0 || throwing())
+    if (in_runtime(pc) || mp->thread.in_libc != 0 || locks_held() != 0 || throwing() ||
+        modules_kind(pc) == TEXT_NOPREEMPT)
         return false;
     struct g *gp = mp->curg;
     struct p *pp = mp->p;
     uintptr_t lo, hi;
-    if (gp == NULL || pp == NULL || mp->incall || mp->hook_g != NULL || gp->m != mp ||
+    if (gp == NULL || pp == NULL || mp->hook_g != NULL || gp->m != mp ||
         load_relaxed(&gp->status) != G_running || (sp >= mp->g0.stack.lo && sp < mp->g0.stack.hi) ||
         !stack_piece(gp, guard_of(mp), sp, &lo, &hi))
         return false;
@@ -129,13 +149,27 @@ static bool may_hold(struct m *mp, uint32_t why, uintptr_t pc, uintptr_t sp)
     return (stop || over) && !runtime_cut(sp, hi);
 }
 
-/* Who gets the P of a held goroutine: an idle M, which goes through the queues, or, where there is none or
- * many are held, the thread of the one that was held first, maybe this one again. */
+static uint32_t many(void)
+{
+    uint32_t half = (uint32_t)sched.maxmcount / 2;
+    return half < HELD_MANY ? half : HELD_MANY;
+}
+
+/* findRunnable would come to a held goroutine first. */
+static bool held_is_next_locked(struct p *pp)
+{
+    int64_t timer = load_relaxed(&pp->timers_when);
+    return turn_of_held_locked() && runqempty(pp) && (timer == 0 || timer > os_nanotime());
+}
+
+/* Who gets the P of a held goroutine: the thread of the one that was held first, maybe this one again,
+ * where its turn has come, or no M is idle, or many are held; else an idle M, which goes through the
+ * queues. */
 static struct m *pass_on_locked(struct p *pp)
 {
     struct m *next = sched.midle;
-    bool exchange = load_relaxed(&sched.held) > HELD_MANY && ++sched.held_turns % TURNS != 0;
-    if (next != NULL && !exchange) {
+    bool exchange = load_relaxed(&sched.held) > many() && ++sched.held_turns % TURNS != 0;
+    if (next != NULL && !exchange && !held_is_next_locked(pp)) {
         sched.midle = next->schedlink;
         sched.nmidle--;
         next->nextp = pp;
@@ -160,6 +194,7 @@ static void hold_hook(struct m *mp, struct g *gp)
     unlock(&sched.lock);
     if (next != NULL)
         notewakeup(&next->park);
+    os_handler_sleeps();
 }
 
 static void hold(struct m *mp, struct g *gp)
@@ -173,7 +208,13 @@ static void hold(struct m *mp, struct g *gp)
     count_owner(&mp->holds, 1);
     store_release(&mp->held, true); /* release: the registers are there */
     traceev(EV_GoStop, trace_clock(), gp->goid, 0);
+    uint64_t from = arch_ticks();
     gswitch_to_g0(mp, gp, hold_hook);
+    bool brief = arch_ticks() - from < BRIEF_US * sched.ticks_per_us;
+    mp->hold_looks = brief ? BRIEF_US : 0; /* mostly the next is as long */
+    struct p *pp = mp->p;
+    store_relaxed(&pp->resumed_at, os_nanotime());
+    store_release(&pp->resumed_tick, load_relaxed(&pp->schedtick)); /* release: resumed_at */
     store_relaxed(&mp->held, false);
     add_seqcst(&sched.held, -1u);
     if (!wired) {
@@ -184,10 +225,11 @@ static void hold(struct m *mp, struct g *gp)
 
 static void on_sigurg(int sig, siginfo_t *info, void *uc)
 {
+    (void)sig;
     /* The sender first: on a foreign thread even a thread-local may need memory. By the mark, not by the
      * request, which an earlier signal may have found already. */
     if (info->si_code != SI_QUEUE || info->si_ptr != &sched) {
-        os_signal_pass_on(sig, info, uc);
+        os_front_pass_on(&front, info, uc);
         return;
     }
     struct m *mp = getm();
@@ -201,6 +243,13 @@ static void on_sigurg(int sig, siginfo_t *info, void *uc)
     arch_ucontext_regs(uc, &pc, &sp, &fp);
     if (!may_hold(mp, why, pc, sp))
         return;
+    /* of what nobody registered yet: a module may have come */
+    if (modules_kind(pc) == TEXT_UNKNOWN)
+        maker_look();
+    if (may_copy(mp, mp->curg, uc)) {
+        arch_inject(uc);
+        return;
+    }
     mp->sig_pc = pc;
     mp->sig_sp = sp;
     mp->sig_fp = fp;
@@ -210,17 +259,28 @@ static void on_sigurg(int sig, siginfo_t *info, void *uc)
 
 static void ask(struct m *mp, uint32_t why)
 {
-    os_signal_keep(SIGURG, on_sigurg); /* the program may have put another in its place */
-    (void)or_acqrel(&mp->async, why);  /* release: async_tick */
+    os_front_keep(&front);            /* the program may have put another in its place */
+    (void)or_acqrel(&mp->async, why); /* release: async_tick */
     (void)os_tgkill_marked(mp->tid, SIGURG, &sched);
 }
 
-void preempt_by_signal(struct m *mp, uint32_t tick)
+void preempt_by_signal(struct m *mp, struct p *pp, uint32_t tick)
 {
-    if (!on || !load_acquire(&mp->alive) || (!m_spare() && load_relaxed(&sched.held) == 0))
+    if (!on || !load_acquire(&mp->alive))
+        return;
+    /* Where nobody could take its P from a held thread, there may still be code to be copied. */
+    struct m *next = m_spare();
+    if (next == NULL && load_relaxed(&sched.held) == 0 && !modules_migratable())
         return;
     store_relaxed(&mp->async_tick, tick);
     ask(mp, ASYNC_SLICE);
+    /* A guess at who will get the P: waking up takes a thread as long as the signal takes. */
+    lock(&sched.lock);
+    if (held_is_next_locked(pp))
+        next = sched.heldq.head->lockedm;
+    unlock(&sched.lock);
+    if (next != NULL)
+        notenudge(&next->park);
 }
 
 void preempt_all_by_signal(void)
@@ -244,8 +304,9 @@ static bool text_is_ours(void)
 void preempt_fini(void)
 {
     if (on)
-        os_signal_unshare(SIGURG, on_sigurg);
+        (void)os_front_remove(&front);
     on = false;
+    modules_fini();
 }
 
 void preempt_init(bool handlers)
@@ -258,9 +319,13 @@ void preempt_init(bool handlers)
     loader_lo = loader_hi = 0;
     if (LOAM_SHARED && !os_code_around(os_tls_function(), &loader_lo, &loader_hi))
         return;
-    on = text_is_ours() && os_signal_share(SIGURG, on_sigurg) == 0;
+    if (!text_is_ours() || modules_init((uintptr_t)schedule) != 0)
+        return;
+    arch_preempt_init();
+    (void)copied_init(); /* or nothing is copied */
+    on = os_front_install(&front) == 0;
     handlers_return = on ? os_signal_return(SIGURG) : 0;
-    if (on && handlers_return == 0)
+    if (handlers_return == 0)
         preempt_fini();
 }
 

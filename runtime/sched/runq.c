@@ -327,7 +327,7 @@ struct g *heldqget_locked(void)
     return pop(&sched.heldq);
 }
 
-static bool turn_of_held(void)
+bool turn_of_held_locked(void)
 {
     return sched.heldq.head != NULL &&
            (sched.runq.head == NULL || sched.runq_taken >= sched.heldq.head->lockedm->held_turn);
@@ -345,11 +345,11 @@ struct g *globrunqget_locked(struct p *pp, int max)
         n = (uint32_t)max;
     if (n > RUNQ_SIZE / 2)
         n = RUNQ_SIZE / 2;
-    if (turn_of_held())
+    if (turn_of_held_locked())
         return heldqget_locked();
     struct g *gp = globrunqpop();
     uint32_t room = RUNQ_SIZE - ring_len(&pp->runq);
-    for (uint32_t i = 1; i < n && i <= room && !turn_of_held(); i++)
+    for (uint32_t i = 1; i < n && i <= room && !turn_of_held_locked(); i++)
         (void)ring_put(&pp->runq, globrunqpop(), true); /* it was visible before */
     return gp;
 }

@@ -33,8 +33,10 @@ static always_inline void sanitizer_before(struct g *from, struct g *to, bool fr
     (void)to;
     (void)from_dies;
 #if LOAM_ASAN
+    struct thread *t = libc_enter(); /* to be held in it would be a switch within it */
     __sanitizer_start_switch_fiber(from_dies ? NULL : &from->fake_stack, (const void *)to->stack.lo,
                                    to->stack.hi - to->stack.lo);
+    libc_leave(t);
 #endif
 #if LOAM_TSAN
     __tsan_release(&sanitizer_world);
@@ -48,7 +50,9 @@ static always_inline void sanitizer_after(struct g *self)
 {
     (void)self;
 #if LOAM_ASAN
+    struct thread *t = libc_enter();
     __sanitizer_finish_switch_fiber(self->fake_stack, NULL, NULL);
+    libc_leave(t);
 #endif
 }
 
@@ -91,7 +95,9 @@ static inline void sanitizer_g_new(struct g *gp)
 #if LOAM_ASAN
     gp->fake_stack = NULL;
     /* frames that a Goexit left behind */
+    struct thread *t = libc_enter();
     __asan_unpoison_memory_region((void *)gp->stack.lo, gp->stack.hi - gp->stack.lo);
+    libc_leave(t);
 #endif
 }
 

@@ -4,7 +4,8 @@
  * last one goes where others find it: sysmon takes it from idle Ps, others do it themselves, on their way
  * through findRunnable; dead goroutines of which there were too many all the time since the last round are buried, with
  * the memory of their slots, or of a chunk of those whose stacks grow; so are small and large stacks (stackalloc_scavenge). What is used again within
- * a second or two is left alone: the next one wants it warm. A million goroutines that ended are
+ * a second or two is left alone: the next one wants it warm. Goroutines that are parked for long lose what
+ * their slots have below the stack pointer (trim.c). A million goroutines that ended are
  * forgotten within five seconds.
  *
  * sysmon has other things to do: it does this for half a millisecond at a time, between which it looks after
@@ -61,7 +62,8 @@ static bool bury_some(struct scavenger *s)
     for (uint32_t class = 0; class < GFREE_LISTS; class ++) {
         if (s->excess[class] == 0)
             continue;
-        uint32_t n = gs_bury(class, s->excess[class] < BATCH ? s->excess[class] : BATCH);
+        uint32_t n =
+            gs_bury(class, s->excess[class] < BATCH ? s->excess[class] : BATCH, &s->trimmer.at);
         s->excess[class] -= n;
         s->slots |= n > 0 && class != GFREE_SMALL;
         if (n == 0)
@@ -79,7 +81,7 @@ static bool step(struct scavenger *s)
         return true;
     if (s->slots) /* when all are buried: whole slabs are cheaper */
         s->slots = slots_give_back();
-    return s->slots;
+    return s->slots || trim_parked(&s->trimmer);
 }
 
 bool scavenge(struct scavenger *s, int64_t now)

@@ -67,22 +67,24 @@ struct g {
     /* ---- an embryo ends here ---- */
     struct m *m;        /* owner M: the M that runs it, or NULL */
     void *param;        /* for upper floors: the waker leaves a message, before goready */
-    int64_t waitsince;  /* owner: itself; about when it parked (sched.coarse_now) */
+    int64_t waitsince;  /* atomic; owner: itself; about when it parked (sched.coarse_now) */
     struct m *lockedm;  /* owner: itself; the M it is wired to */
     uint32_t locked;    /* owner: itself; depth of loam_lock_os_thread */
     uint8_t waitreason; /* owner: itself; enum waitreason */
     bool grown;         /* owner: itself; morestack.c: there may be something to give back */
     uint8_t pad[2];
+    uint32_t claim;            /* atomic; claim.c */
     const char *name;          /* owner: itself */
     struct golocals *locals;   /* owner: itself */
     void (*at_goexit)(void *); /* owner: itself; loam_goexit calls it with arg, then forgets it */
     uint64_t traceseq;         /* whoever owns the status */
-    struct stack stack;        /* const */
-    struct segment *seg;       /* const while alive: the first segment; NULL: a slot */
-    uintptr_t trim_sp;         /* owner: itself */
-    size_t alloca_bytes;       /* owner: itself: of alloca, beside the segments */
-    struct g *alllink;         /* atomic; allg lock for writing: the list of all Gs */
-    struct g **allfrom;        /* allg lock: what points to this one there */
+    int64_t trimmed;     /* sysmon, while it has claimed it: waitsince when it last was; trim.c */
+    struct stack stack;  /* const */
+    struct segment *seg; /* const while alive: the first segment; NULL: a slot */
+    uintptr_t trim_sp;   /* owner: itself */
+    size_t alloca_bytes; /* owner: itself: of alloca, beside the segments */
+    struct g *alllink;   /* atomic; allg lock for writing: the list of all Gs */
+    struct g **allfrom;  /* allg lock: what points to this one there */
     union {
         void *fiber;      /* sanitizers: TSan's fiber */
         void *fake_stack; /* sanitizers: ASan's fake stack while switched away */
@@ -131,11 +133,15 @@ struct m {
     uintptr_t sig_pc, sig_sp, sig_fp, sig_guard;
     uint32_t sig_caught; /* atomic */
     /* Preemption by signal (preempt.c). The registers above are those of a held goroutine too. */
-    uint32_t async;      /* atomic: ASYNC_*, what the signal is to ask for */
-    uint32_t async_tick; /* atomic: only while its P's schedtick is this */
-    bool held;           /* atomic: asleep in the handler with its goroutine */
-    uint64_t held_turn;  /* sched.lock: when it is to run again; runq.c */
-    uint64_t holds;      /* owner thread writes, all read */
+    uint32_t async;             /* atomic: ASYNC_*, what the signal is to ask for */
+    uint32_t async_tick;        /* atomic: only while its P's schedtick is this */
+    bool held;                  /* atomic: asleep in the handler with its goroutine */
+    uint64_t held_turn;         /* sched.lock: when it is to run again; runq.c */
+    uint32_t hold_looks;        /* owner thread: how long to look before it sleeps, in us */
+    uint64_t holds;             /* owner thread writes, all read */
+    const uint8_t *unwind_last; /* its handler: see unwind_step */
+    uint64_t copies;            /* the same: of goroutines whose context was copied (copied.c) */
+    uint64_t moves; /* the same: of these, that went on here and had been cut elsewhere */
 };
 _Static_assert(offsetof(struct m, thread) == 0, "thread_self is the M");
 
@@ -154,17 +160,20 @@ struct runq {
 };
 
 struct p {
-    uint32_t status;      /* atomic; states.tbl */
-    int id;               /* const */
-    struct m *m;          /* owner M; NULL while idle or in a blocking call */
-    struct p *link;       /* sched.lock: list of idle Ps */
-    uint32_t schedtick;   /* owner M writes: schedules that began a slice */
-    uint32_t syscalltick; /* owner M writes: blocking calls */
-    struct {              /* sysmon: what it saw last */
+    uint32_t status;       /* atomic; states.tbl */
+    int id;                /* const */
+    struct m *m;           /* owner M; NULL while idle or in a blocking call */
+    struct p *link;        /* sched.lock: list of idle Ps */
+    uint32_t schedtick;    /* owner M writes: schedules that began a slice */
+    uint32_t syscalltick;  /* owner M writes: blocking calls */
+    int64_t resumed_at;    /* atomic: when a held goroutine went on, in the slice with */
+    uint32_t resumed_tick; /* atomic: this schedtick */
+    struct {               /* sysmon: what it saw last */
         uint32_t schedtick, syscalltick;
         int64_t schedwhen, syscallwhen, lookwhen;
-        int64_t askwhen; /* the signal was sent */
-        bool asleep;     /* reported asleep in the kernel */
+        int64_t flagwhen; /* the M was asked by its flag */
+        int64_t askwhen;  /* the signal was sent */
+        bool asleep;      /* reported asleep in the kernel */
     } seen;
     uint64_t goid_next, goid_end; /* owner M: goroutine numbers at hand */
     struct g *gfree;              /* owner M: dead goroutines with default stacks */

@@ -51,6 +51,8 @@ struct schedt {
     uint32_t held_turns; /* preempt.c */
     int ordered, coming; /* Ms that the maker is to make, and those on their way */
     bool spare_ordered;  /* one is wanted in advance */
+    bool look_ordered;   /* modules may have come */
+    int64_t look_last;   /* when that was ordered last (coarse_now) */
     bool maker_asleep, maker_end;
     struct gfreelist gfree[GFREE_LISTS]; /* dead Gs, by the class of their stacks */
     struct g *embryos;                   /* unused embryos; a look without the lock is relaxed */
@@ -191,6 +193,7 @@ void runqdrain_locked(struct p *pp); /* all to the global queue */
 void globrunqput_locked(struct g *gp);
 void heldqput_locked(struct g *gp);
 struct g *heldqget_locked(void);
+bool turn_of_held_locked(void); /* of the two, heldq has the one whose turn it is */
 void globrunqputhead_locked(struct g *gp);
 struct g *globrunqget_locked(struct p *pp, int max);
 uint32_t runqlen(struct p *pp);
@@ -231,8 +234,9 @@ bool allg_hold(void); /* false: not to be had; the walk may then end early */
 void allg_release(bool held);
 void gs_free(void);                            /* all of them, at shutdown */
 void gfree_retire_locked(struct p *pp, int n); /* that many go from a P where others find them */
-/* sysmon: at most n dead Gs of a class end for good, their slots go back. Returns how many. */
-uint32_t gs_bury(uint32_t class, uint32_t n);
+/* sysmon: at most n dead Gs of a class end for good, their slots go back. Returns how many. *walk, a place in
+ * allg, moves on where it is one of them. */
+uint32_t gs_bury(uint32_t class, uint32_t n, struct g **walk);
 struct g *gbegin(struct m *mp, struct g *embryo, bool may_map); /* NULL: no stack for it now */
 static always_inline bool is_embryo(const struct g *gp)
 {
@@ -275,7 +279,8 @@ void maker_stop(void);
 bool maker_on(void);
 void order_m_locked(void);
 void m_arrive(struct m *mp); /* on its thread, which is new */
-bool m_spare(void);          /* an M is idle; else one is ordered */
+struct m *m_spare(void);     /* an idle M; NULL: one is ordered, if there may be */
+void maker_look(void);       /* modules may have come: it looks for their notes */
 
 /* ---- syscall.c ---- */
 const char *incall_text(const struct m *mp); /* which public call it is that binds the goroutine */
@@ -293,10 +298,18 @@ void maxprocs_follow(int n);
 void preempt_init(bool handlers);
 void preempt_fini(void);
 bool preempt_on(void);
-/* mp has not answered a request to preempt: takes its P by a signal, if it still runs what it ran when
- * its P's schedtick was `tick`. sysmon */
-void preempt_by_signal(struct m *mp, uint32_t tick);
+/* mp, which runs with pp, has not answered a request to preempt: takes its P by a signal, if it still runs
+ * what it ran when pp's schedtick was `tick`. sysmon */
+void preempt_by_signal(struct m *mp, struct p *pp, uint32_t tick);
 void preempt_all_by_signal(void); /* the same for a stop of the world, of all that run */
+/* Whether it is the library's own code, which is not to be cut. */
+bool in_runtime(uintptr_t pc);
+
+/* ---- copied.c ---- */
+/* Whether gp, which a signal's handler may hold, can go on on any thread instead. */
+bool copied_init(void);    /* false: nothing is ever copied */
+void preempt_copied(void); /* park.c; by preempt.S */
+bool may_copy(struct m *mp, const struct g *gp, const void *uc);
 
 /* ---- sysmon.c ---- */
 int sysmon_start(void);
@@ -306,10 +319,16 @@ void sysmon_stop(void); /* paused or not */
 void sysmon_wake(void);
 
 /* ---- scavenge.c ---- */
+struct trimmer {
+    struct g *at;  /* the next one of allg; NULL: between two walks */
+    int64_t spent; /* time, on this walk */
+    int64_t next;  /* when the next one is to begin */
+};
 struct scavenger {
     int64_t last;                 /* when the last round began */
     uint32_t excess[GFREE_LISTS]; /* dead Gs that are of no use */
     bool slots;                   /* some slots' memory is to go back */
+    struct trimmer trimmer;
 };
 /* Takes from a P what it kept and did not use since the last time: by its owner, or, while it is idle, by
  * sysmon. */
@@ -317,6 +336,10 @@ void p_scavenge_locked(struct p *pp);
 /* sysmon: gives memory back that is of no use, a little each time: true if there is more to do at once. */
 bool scavenge(struct scavenger *s, int64_t now);
 extern int64_t scavenge_round_ns; /* const but for tests */
+
+/* ---- trim.c ---- */
+/* A step of the walk; true: there is more to do at once. sysmon */
+bool trim_parked(struct trimmer *t);
 
 /* ---- dst.c ---- */
 struct g *dst_find(struct m *mp);

@@ -190,7 +190,9 @@ static void read_stats(struct loam_sched_stats *out)
     for (struct m *mp = load_acquire(&allm); mp != NULL; mp = mp->alllink) {
         s.direct_switches += load_relaxed(&mp->direct);
         s.steals += load_relaxed(&mp->steals);
-        s.preemptions += load_relaxed(&mp->holds);
+        s.preemptions += load_relaxed(&mp->holds) + load_relaxed(&mp->copies);
+        s.preemptions_copied += load_relaxed(&mp->copies);
+        s.preemptions_moved += load_relaxed(&mp->moves);
     }
     lock(&sched.lock);
     s.threads = threads_owned();

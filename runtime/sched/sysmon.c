@@ -5,7 +5,8 @@
  *    them (immediately otherwise not: the call mostly returns soon and finds its P);
  *  - asks goroutines that run for longer than their slice into the scheduler: 10 ms, or 1 ms while
  *    another waits on the same P. The request is a flag that runtime calls look at; who does not look
- *    while another waits gets a signal (preempt.c);
+ *    for 100 us while another waits gets a signal (preempt.c). A round ends early for either, and for a
+ *    timer that will then want the P; with nobody waiting there are no more rounds than else;
  *  - starts a thread for timers that are due while all Ps run something long;
  *  - counts threads that sleep in the kernel with a P without having said so;
  *  - follows CPU affinity and the cgroup's quota, once a second;
@@ -29,6 +30,7 @@ enum {
     SLEEP_MAX_US = 1000,          /* Go: 10 ms; but see wakep_soft in proc.c, and the 1 ms slice */
     SLICE_NS = 10000000,          /* as in Go */
     SLICE_CONTENDED_NS = 1000000, /* with someone waiting */
+    FLAG_AHEAD_NS = 100000,       /* so long before the signal the flag is set */
     ASK_AGAIN_NS = 500000         /* a signal costs its receiver 4 us */
 };
 
@@ -65,31 +67,47 @@ static void sleep_while_idle(void)
     }
 }
 
-static void look_at_running(struct p *pp, int64_t now)
+static int64_t later(int64_t a, int64_t b)
+{
+    return a > b ? a : b;
+}
+
+/* Returns when there will be something to do; INT64_MAX: not before it is seen in the next round. */
+static int64_t look_at_running(struct p *pp, int64_t now)
 {
     uint32_t tick = load_relaxed(&pp->schedtick);
     if (pp->seen.schedtick != tick) {
+        /* The slice began since the last round. Of a loop that was held it is known when: acquire. */
+        bool exact = load_acquire(&pp->resumed_tick) == tick;
         pp->seen.schedtick = tick;
-        pp->seen.schedwhen = now;
+        pp->seen.schedwhen = exact ? load_relaxed(&pp->resumed_at) : now;
         pp->seen.asleep = false;
-        return;
     }
     int64_t ran = now - pp->seen.schedwhen;
     int64_t timer = load_relaxed(&pp->timers_when);
     bool contended =
         !runqempty(pp) || load_relaxed(&sched.runqsize) > 0 || (timer != 0 && timer <= now);
-    if (ran < (contended ? SLICE_CONTENDED_NS : SLICE_NS))
-        return;
+    int64_t flag = pp->seen.schedwhen + SLICE_CONTENDED_NS - FLAG_AHEAD_NS;
+    if (contended ? now < flag : ran < SLICE_NS)
+        return contended ? flag : timer != 0 ? later(flag, timer) : INT64_MAX;
     struct m *mp = load_relaxed(&pp->m);
     if (mp == NULL)
-        return;
+        return INT64_MAX;
     /* A goroutine that did not see the request calls nothing of the runtime, or sleeps in the kernel. If
      * somebody wants its P, that is taken by a signal. */
+    int64_t next = INT64_MAX;
     if (!(load_relaxed(&mp->preempt) & PREEMPT_SLICE)) {
+        pp->seen.flagwhen = now;
         or_relaxed(&mp->preempt, PREEMPT_SLICE);
-    } else if (contended && now - pp->seen.askwhen >= ASK_AGAIN_NS) {
-        pp->seen.askwhen = now;
-        preempt_by_signal(mp, tick);
+    }
+    if (contended) {
+        next =
+            later(later(flag, pp->seen.flagwhen) + FLAG_AHEAD_NS, pp->seen.askwhen + ASK_AGAIN_NS);
+        if (now >= next) {
+            pp->seen.askwhen = now;
+            preempt_by_signal(mp, pp, tick);
+            next = now + ASK_AGAIN_NS;
+        }
     }
     /* once a slice: a look at /proc costs 20 us */
     if (ran >= SLICE_NS && now - pp->seen.lookwhen >= SLICE_NS && !pp->seen.asleep &&
@@ -101,6 +119,7 @@ static void look_at_running(struct p *pp, int64_t now)
             add_relaxed(&sched.unannounced, 1); /* a statistic */
         }
     }
+    return next;
 }
 
 /* True if it took the P. */
@@ -124,14 +143,18 @@ static bool look_at_syscall(struct p *pp, int64_t now)
     return true;
 }
 
-static bool retake(int64_t now)
+/* *next: when there will be something to do, at the latest. */
+static bool retake(int64_t now, int64_t *next)
 {
     bool any = false;
+    *next = INT64_MAX;
     for (int i = 0, n = ps_len(); i < n; i++) {
         struct p *pp = allp[i];
         uint32_t status = load_acquire(&pp->status);
-        if (status == P_running || status == P_syscall)
-            look_at_running(pp, now);
+        if (status == P_running || status == P_syscall) {
+            int64_t when = look_at_running(pp, now);
+            *next = when < *next ? when : *next;
+        }
         if (load_relaxed(&sched.npidle) != 0 &&
             (!runqempty(pp) || load_relaxed(&sched.runqsize) != 0))
             wakep(); /* wakep_soft may have left it to us */
@@ -182,12 +205,20 @@ static bool paused(void)
     return load_acquire(&sched.sysmon_want) == SYSMON_RUN;
 }
 
+/* How long to sleep in us: shorter than a round if something is to be done before its end. */
+static unsigned nap(unsigned us, int64_t ns)
+{
+    if (ns >= us * INT64_C(1000))
+        return us;
+    return ns > SLEEP_MIN_US * 1000 ? (unsigned)(ns / 1000) : SLEEP_MIN_US;
+}
+
 static void sysmon(void *arg)
 {
     (void)arg;
     sched.sysmon_tid = os_gettid();
     unsigned us = SLEEP_MIN_US, idle_rounds = 0;
-    int64_t last_trace = 0, last_follow = os_nanotime();
+    int64_t last_trace = 0, last_follow = os_nanotime(), next = INT64_MAX, now = last_follow;
     struct scavenger scavenger = {.last = last_follow};
     bool scavenging = false;
     while (load_relaxed(&sched.sysmon_want) == SYSMON_RUN || paused()) {
@@ -197,8 +228,9 @@ static void sysmon(void *arg)
             us *= 2;
         if (us > SLEEP_MAX_US)
             us = SLEEP_MAX_US;
-        os_usleep(us);
-        int64_t now = os_nanotime();
+        os_usleep(nap(us, next - now));
+        now = os_nanotime();
+        next = INT64_MAX;
         store_relaxed(&sched.coarse_now, now);
         if (debug.schedtrace <= 0 && !scavenging &&
             (load_relaxed(&sched.gcwaiting) ||
@@ -212,7 +244,7 @@ static void sysmon(void *arg)
         if (load_relaxed(&sched.sysmon_want) != SYSMON_RUN)
             continue;
         if (!load_relaxed(&sched.gcwaiting)) {
-            if (retake(now))
+            if (retake(now, &next))
                 idle_rounds = 0;
             else
                 idle_rounds++;

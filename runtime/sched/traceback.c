@@ -97,8 +97,8 @@ static bool is_entry(const char *name)
 
 static bool is_runtime_file(const char *file)
 {
-    static const char *const folders[] = {"sched", "chan", "sync", "time",  "base",
-                                          "lock",  "boot", "mem",  "stack", "os"};
+    static const char *const folders[] = {"sched", "chan", "sync",  "time", "base", "lock",
+                                          "boot",  "mem",  "stack", "os",   "arch"};
     const char *at = file != NULL ? strstr(file, "/runtime/") : NULL;
     if (at == NULL)
         return false;
@@ -170,6 +170,7 @@ struct frames {
     uintptr_t first[INNER_FRAMES];
     uintptr_t last[OUTER_FRAMES + ENTRY_FRAMES]; /* a ring of those behind the first */
     size_t n;
+    bool signalled; /* a signal stopped the first one */
 };
 
 static void add_frame(struct frames *f, uintptr_t pc)
@@ -215,11 +216,13 @@ static bool frame_ok(const struct g *gp, const struct from *from, uintptr_t fp, 
            (!within(below, lo, hi) || fp > below);
 }
 
-/* Where a function called __morestack the frames in between are left out, so that it stands there once. */
+/* Where a function called __morestack the frames in between are left out, so that it stands there once. Of a
+ * goroutine whose context was copied (copied.c) the frames begin where the signal cut it. */
 static void walk(const struct g *gp, const struct from *from, struct frames *f)
 {
     uintptr_t pc = from->pc, fp = from->fp, below = 0;
     f->n = 0;
+    f->signalled = from->signalled;
     add_frame(f, pc);
     while (frame_ok(gp, from, fp, below) && f->n < FRAMES_MAX) {
         below = fp;
@@ -230,6 +233,12 @@ static void walk(const struct g *gp, const struct from *from, struct frames *f)
             below = fp; /* its return address is in the function's first instructions */
             fp = ((const uintptr_t *)below)[0];
             pc = ((const uintptr_t *)below)[2];
+        }
+        if (pc == arch_async_pc && frame_ok(gp, from, fp, below)) {
+            below = fp;
+            arch_frame_next(below, &pc, &fp);
+            f->n = 0;
+            f->signalled = true;
         }
         if (pc != morestack_big_pc)
             add_frame(f, pc);
@@ -251,7 +260,7 @@ static noinline enum shown print_stack(struct printer *p, const struct g *gp, co
     size_t n = f.n;
     for (int i = 0; i < ENTRY_FRAMES && n > 1 && is_entry_frame(frame_at(&f, n - 1)); i++)
         n--;
-    size_t skipped = skip_runtime(f.first, f.n < INNER_FRAMES ? f.n : INNER_FRAMES, !at->signalled);
+    size_t skipped = skip_runtime(f.first, f.n < INNER_FRAMES ? f.n : INNER_FRAMES, !f.signalled);
     for (size_t i = skipped; i < n; i++) {
         if (i == INNER_FRAMES && n > INNER_FRAMES + OUTER_FRAMES) {
             size_t elided = n - INNER_FRAMES - OUTER_FRAMES;
@@ -260,7 +269,7 @@ static noinline enum shown print_stack(struct printer *p, const struct g *gp, co
         }
         struct symtab_entry e;
         uintptr_t pc = frame_at(&f, i);
-        look_up(pc, i > 0 || !at->signalled, &e);
+        look_up(pc, i > 0 || !f.signalled, &e);
         if (pc == (uintptr_t)arch_entry || is_entry(e.function))
             break;
         do {
@@ -306,9 +315,9 @@ static void print_header(struct printer *p, const struct g *gp, uint32_t status,
     if (gp->name != NULL)
         pr(p, " \"%s\"", gp->name);
     pr(p, " [%s", status_words(gp, status));
-    int64_t minutes = status == G_waiting && gp->waitsince != 0
-                          ? (nanotime() - gp->waitsince) / INT64_C(60000000000)
-                          : 0;
+    int64_t since = load_relaxed(&gp->waitsince); /* of one that may go on meanwhile: a hint */
+    int64_t minutes =
+        status == G_waiting && since != 0 ? (nanotime() - since) / INT64_C(60000000000) : 0;
     if (minutes >= 1)
         pr(p, ", %ld minutes", (long)minutes);
     struct m *mp = load_relaxed(&gp->m);

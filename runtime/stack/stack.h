@@ -4,7 +4,8 @@
  * faults, and a page at its high end that is ours: 188 KB are a goroutine's own. Memory is committed
  * page by page as the stack is used. Slots come in slabs of one size; a slab's slots are handed out in
  * order and guarded then. A dead goroutine keeps its own for the next one; what nobody needs for a while
- * comes back by slot_free, and its memory goes to the system by slots_give_back. Addresses are unmapped
+ * comes back by slot_free, and its memory goes to the system by slots_give_back, with most of what is known
+ * of it. Addresses are unmapped
  * by slots_fini alone: a stale pointer into a slot is never a fault before, it reads what was there or 0.
  *
  * Never on huge pages: one touch would commit 2 MB. */
@@ -35,6 +36,8 @@ int slot_class(size_t size);
 
 /* Bytes of address space. */
 uint64_t slots_mapped(void);
+/* Bytes of memory that keep account of them. */
+uint64_t slots_bookkeeping(void);
 /* Unmaps every slab. Nobody runs on one any more. */
 void slots_fini(void);
 

@@ -288,4 +288,5 @@ void stackalloc_fini(void)
 {
     stackpool_fini();
     stacklarge_fini();
+    stackmap_fini();
 }

@@ -3,6 +3,7 @@
 #define STACK_STACKALLOC_INT_H
 
 #include "base/asan.h"
+#include "base/list.h"
 #include "stack/stackalloc.h"
 
 #if LOAM_TSAN
@@ -41,6 +42,14 @@ void stacklarge_scavenge(bool all);
 void stacklarge_read_stats(struct stackalloc_stats *stats);
 uint64_t stacklarge_mapped(void);
 void stacklarge_fini(void);
+
+/* ---- stackmap.c ------------------------------------------------------------------------------------ */
+
+/* A map aligned to a huge page, of which the byte at `touch` is touched; NULL: no memory. *huge: not all of
+ * it is on small pages. */
+char *stackmap(size_t size, size_t touch, const char *name, bool *huge);
+void stackmap_fini(void);
+extern int64_t stackmap_dear_ns; /* const but for tests: a huge page that takes longer is dear */
 
 /* ---- Sanitizers ------------------------------------------------------------------------------------ */
 

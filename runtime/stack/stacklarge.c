@@ -9,7 +9,7 @@
  * using can be unmapped when the runtime stops. They lie in the page that a stack uses first, so that
  * they cost none of their own.
  *
- * From HUGE on they lie on huge pages: whoever doubles up to that size will use at least half of it.
+ * From HUGE on they lie on huge pages (stackmap.c): whoever doubles up to that size will use at least half of it.
  * Smaller ones must not: neighbours are one map to the kernel, which would commit 2 MB for a touch.
  *
  * Lock: large_lock; the system is called without it. */
@@ -28,15 +28,14 @@ enum {
     KEEP_EACH = LOAM_TORTURE ? 1 : 16,
     KEEP_BYTES = 64 << 20,
     HUGE = 4 << 20,
-    HUGE_PAGE = 2 << 20,
     PAGE = 4096,
 };
 
 /* At the high end of each map; large_lock. */
 struct large {
-    struct large *next, **link; /* all maps */
-    struct large *colder;       /* while kept: the next one of its size */
-    uint32_t class;             /* const */
+    struct member all;    /* all maps */
+    struct large *colder; /* while kept: the next one of its size */
+    uint32_t class;       /* const */
     uint32_t in_use;
 };
 _Static_assert(sizeof(struct large) <= STACKALLOC_LARGE_TOP, "the header promises so much");
@@ -46,9 +45,9 @@ static struct {
     uint32_t n;         /* how many */
     uint32_t low;       /* the least n since the last round: that many were of no use */
     uint64_t out, system_bytes, returned_bytes;
-} larges[LARGE];                 /* large_lock */
-static struct large *all_larges; /* large_lock */
-static uint64_t kept_bytes;      /* large_lock */
+} larges[LARGE];                  /* large_lock */
+static struct member *all_larges; /* large_lock */
+static uint64_t kept_bytes;       /* large_lock */
 static struct mutex large_lock = MUTEX_INIT(stacklarge);
 
 static uintptr_t lo_of(const struct large *l)
@@ -59,7 +58,8 @@ static uintptr_t lo_of(const struct large *l)
 static struct large *map(int class)
 {
     size_t size = stackalloc_class_size(class);
-    char *lo = size >= HUGE ? os_mem_map_huge_pages(size, HUGE_PAGE, "loam large stack")
+    bool huge;
+    char *lo = size >= HUGE ? stackmap(size, size - STACKALLOC_LARGE_TOP, "loam large stack", &huge)
                             : os_mem_map_small_pages(size, PAGE, "loam large stack");
     if (lo == NULL)
         return NULL;
@@ -76,21 +76,10 @@ static void unmap(struct large *l)
     os_mem_unmap((void *)lo, size);
 }
 
-static void list_add(struct large *l)
-{
-    l->next = all_larges;
-    l->link = &all_larges;
-    if (all_larges != NULL)
-        all_larges->link = &l->next;
-    all_larges = l;
-}
-
 /* It goes back to the system: off the list, and counted. */
-static void list_remove(struct large *l)
+static void forget(struct large *l)
 {
-    *l->link = l->next;
-    if (l->next != NULL)
-        l->next->link = l->link;
+    list_remove(&l->all);
     larges[l->class - STACKALLOC_SMALL].returned_bytes += stackalloc_class_size((int)l->class);
 }
 
@@ -116,7 +105,7 @@ uintptr_t stacklargealloc(int class, enum stack_source *source)
     if (l == NULL)
         return 0;
     lock(&large_lock);
-    list_add(l);
+    list_add(&all_larges, &l->all);
     l->in_use = 1;
     larges[i].out++;
     larges[i].system_bytes += size;
@@ -142,7 +131,7 @@ void stacklargefree(int class, uintptr_t lo)
         larges[i].n++;
         kept_bytes += size;
     } else {
-        list_remove(l);
+        forget(l);
     }
     unlock(&large_lock);
     if (!keep)
@@ -160,7 +149,7 @@ static struct large *take_coldest(int i, uint32_t n)
     larges[i].n -= n;
     kept_bytes -= n * stackalloc_class_size(i + STACKALLOC_SMALL);
     for (struct large *l = cold; l != NULL; l = l->colder)
-        list_remove(l);
+        forget(l);
     return cold;
 }
 
@@ -203,9 +192,9 @@ uint64_t stacklarge_mapped(void)
 
 void stacklarge_fini(void)
 {
-    for (struct large *l = all_larges, *next; l != NULL; l = next) {
-        next = l->next;
-        unmap(l);
+    for (struct member *m = all_larges, *next; m != NULL; m = next) {
+        next = m->next;
+        unmap(member_of(m, struct large, all));
     }
     all_larges = NULL;
     memset(larges, 0, sizeof larges);

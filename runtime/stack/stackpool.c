@@ -1,6 +1,6 @@
 /* The pools of small stacks; see stackalloc.h.
  *
- *   chunk   2 MB of addresses, aligned, on huge pages: 64 places of 32 KB. The first holds the chunk's own
+ *   chunk   2 MB of addresses, aligned, on a huge page unless those are dear (stackmap.c): 64 places of 32 KB. The first holds the chunk's own
  *           figures, so that a stack's span is found by its address; the rest of it is a gap that nobody
  *           uses below the lowest stack
  *   span    one place while it belongs to a class: 16 stacks of 2 KB, ... 1 of 32 KB, with a bit for each
@@ -30,16 +30,16 @@ enum { CHUNK = 2 << 20, SPAN = 32 << 10, SPANS = CHUNK / SPAN };
 #define ALL_SPANS (~UINT64_C(1)) /* all but the first place */
 
 struct span {
-    struct span *next,
-        **link;     /* class lock: spans of the class with a free stack; link NULL: not there */
-    uint32_t free;  /* class lock: a bit for each free stack */
-    uint16_t used;  /* class lock: belongs to a class */
-    uint16_t class; /* the last one; whoever has the span */
+    struct member partial; /* class lock: spans of the class with a free stack */
+    uint32_t free;         /* class lock: a bit for each free stack */
+    uint16_t used;         /* class lock: belongs to a class */
+    uint16_t class;        /* the last one; whoever has the span */
 };
 
 struct chunk {
-    struct chunk *next, **link; /* chunk_lock: all chunks; next also read by who scavenges */
-    struct chunk *free_next, **free_link; /* chunk_lock: those with a free place */
+    struct member all;   /* chunk_lock: all chunks; its next also read by who scavenges */
+    struct member roomy; /* chunk_lock: those with a free place */
+    bool huge;           /* const: on a huge page */
     /* chunk_lock: bits of places. */
     uint64_t free;  /* not in use */
     uint64_t dirty; /* may have memory of the system's */
@@ -51,14 +51,14 @@ _Static_assert(STACKALLOC_MIN << (STACKALLOC_SMALL - 1) == SPAN, "the largest cl
 
 static struct pool {
     struct mutex lock;
-    struct span *partial; /* spans with a free stack, the warmest first */
+    struct member *partial; /* spans with a free stack, the warmest first */
     uint64_t out, pooled, spans;
 } __attribute__((aligned(cacheline)))
 pools[STACKALLOC_SMALL] = {[0 ... STACKALLOC_SMALL - 1] = {.lock = MUTEX_INIT(stackpool)}};
 
 static struct mutex scavenge_lock = MUTEX_INIT(stackscavenge);
 static struct mutex chunk_lock = MUTEX_INIT(stackchunk);
-static struct chunk *chunks, *free_chunks;        /* chunk_lock */
+static struct member *chunks, *free_chunks;       /* chunk_lock */
 static uint64_t mapped;                           /* chunk_lock: chunks */
 static uint64_t system_bytes[STACKALLOC_SMALL];   /* chunk_lock */
 static uint64_t returned_bytes[STACKALLOC_SMALL]; /* chunk_lock */
@@ -75,49 +75,30 @@ static uintptr_t place(struct chunk *c, int i)
     return (uintptr_t)c + (uintptr_t)i * SPAN;
 }
 
-static void free_list_add(struct chunk *c)
-{
-    c->free_next = free_chunks;
-    c->free_link = &free_chunks;
-    if (free_chunks != NULL)
-        free_chunks->free_link = &c->free_next;
-    free_chunks = c;
-}
-
-static void free_list_remove(struct chunk *c)
-{
-    *c->free_link = c->free_next;
-    if (c->free_next != NULL)
-        c->free_next->free_link = c->free_link;
-    c->free_link = NULL;
-}
-
 static void take_places(struct chunk *c, uint64_t which)
 {
     c->free &= ~which;
     c->idle &= ~which;
     if (c->free == 0)
-        free_list_remove(c);
+        list_remove(&c->roomy);
 }
 
 static void put_places(struct chunk *c, uint64_t which)
 {
     if (c->free == 0)
-        free_list_add(c);
+        list_add(&free_chunks, &c->roomy);
     c->free |= which;
 }
 
 static struct chunk *chunk_new(void)
 {
-    struct chunk *c = os_mem_map_huge_pages(CHUNK, CHUNK, "loam small stacks");
+    bool huge;
+    struct chunk *c = (struct chunk *)stackmap(CHUNK, 0, "loam small stacks", &huge);
     if (c == NULL)
         return NULL;
+    c->huge = huge;
     stackalloc_poison(place(c, 1), CHUNK - SPAN);
-    c->next = chunks;
-    c->link = &chunks;
-    if (chunks != NULL)
-        chunks->link = &c->next;
-    chunks = c;
+    list_add(&chunks, &c->all);
     put_places(c, ALL_SPANS);
     mapped += CHUNK;
     return c;
@@ -127,8 +108,10 @@ static struct chunk *chunk_new(void)
 static struct span *span_get(int class, enum stack_source *source)
 {
     lock(&chunk_lock);
-    struct chunk *c = free_chunks != NULL ? free_chunks : chunk_new();
+    struct chunk *c =
+        free_chunks != NULL ? member_of(free_chunks, struct chunk, roomy) : chunk_new();
     struct span *s = NULL;
+    bool fresh = false;
     if (c != NULL) {
         uint64_t warm = c->free & c->dirty;
         int i = __builtin_ctzll(warm != 0 ? warm : c->free);
@@ -137,12 +120,15 @@ static struct span *span_get(int class, enum stack_source *source)
             c->dirty |= bit;
             system_bytes[class] += SPAN;
             *source = STACK_FROM_SYSTEM;
+            fresh = true;
         }
         take_places(c, bit);
         s = &c->spans[i];
         s->class = (uint16_t) class;
     }
     unlock(&chunk_lock);
+    if (fresh && !c->huge) /* it will be used from end to end */
+        os_mem_populate((void *)place(c, (int)(s - c->spans)), SPAN);
     return s;
 }
 
@@ -161,23 +147,6 @@ static uint32_t all_free(int class)
     return (UINT32_C(1) << (SPAN / stackalloc_class_size(class))) - 1;
 }
 
-static void partial_add(struct pool *p, struct span *s)
-{
-    s->next = p->partial;
-    s->link = &p->partial;
-    if (p->partial != NULL)
-        p->partial->link = &s->next;
-    p->partial = s;
-}
-
-static void partial_remove(struct span *s)
-{
-    *s->link = s->next;
-    if (s->next != NULL)
-        s->next->link = s->link;
-    s->link = NULL;
-}
-
 unsigned stackpoolalloc(int class, uintptr_t *lo, unsigned n, enum stack_source *source)
 {
     struct pool *p = &pools[class];
@@ -187,14 +156,14 @@ unsigned stackpoolalloc(int class, uintptr_t *lo, unsigned n, enum stack_source 
         *source = STACK_FROM_POOL;
     lock(&p->lock);
     while (got < n) {
-        struct span *s = p->partial;
+        struct span *s = p->partial != NULL ? member_of(p->partial, struct span, partial) : NULL;
         if (s == NULL) {
             s = span_get(class, source);
             if (s == NULL)
                 break;
             s->used = 1;
             s->free = all_free(class);
-            partial_add(p, s);
+            list_add(&p->partial, &s->partial);
             p->spans++;
             p->pooled += SPAN / size;
         }
@@ -203,7 +172,7 @@ unsigned stackpoolalloc(int class, uintptr_t *lo, unsigned n, enum stack_source 
         for (; s->free != 0 && got < n; s->free &= s->free - 1)
             lo[got++] = base + (uintptr_t)__builtin_ctz(s->free) * size;
         if (s->free == 0)
-            partial_remove(s);
+            list_remove(&s->partial);
     }
     p->out += got;
     p->pooled -= got;
@@ -230,11 +199,11 @@ void stackpoolfree(int class, const uintptr_t *lo, unsigned n)
         if (!s->used || (s->free & bit) != 0)
             bad_free(lo[i], size, "is free already");
         if (s->free == 0)
-            partial_add(p, s);
+            list_add(&p->partial, &s->partial);
         s->free |= bit;
         if (s->free != all_free(class))
             continue;
-        partial_remove(s);
+        list_remove(&s->partial);
         s->used = 0;
         p->spans--;
         p->pooled -= SPAN / size;
@@ -277,10 +246,8 @@ static bool scavenge_chunk(struct chunk *c, bool all)
     uint64_t which = c->free & c->dirty & (all ? ALL_SPANS : c->idle);
     if (c->free == ALL_SPANS && which == c->dirty) {
         count_returned(c, which);
-        free_list_remove(c);
-        *c->link = c->next;
-        if (c->next != NULL)
-            c->next->link = c->link;
+        list_remove(&c->roomy);
+        list_remove(&c->all);
         mapped -= CHUNK;
         return true;
     }
@@ -301,9 +268,10 @@ void stackpool_scavenge(bool all)
 {
     lock(&scavenge_lock);
     lock(&chunk_lock);
-    for (struct chunk *c = chunks, *next; c != NULL; c = next) {
+    for (struct member *m = chunks, *next; m != NULL; m = next) {
+        struct chunk *c = member_of(m, struct chunk, all);
         bool unmap = scavenge_chunk(c, all);
-        next = c->next;
+        next = m->next;
         unlock(&chunk_lock); /* for each: others get their turn */
         if (unmap)
             chunk_unmap(c);
@@ -341,9 +309,9 @@ uint64_t stackpool_mapped(void)
 
 void stackpool_fini(void)
 {
-    for (struct chunk *c = chunks, *next; c != NULL; c = next) {
-        next = c->next;
-        chunk_unmap(c);
+    for (struct member *m = chunks, *next; m != NULL; m = next) {
+        next = m->next;
+        chunk_unmap(member_of(m, struct chunk, all));
     }
     chunks = free_chunks = NULL;
     for (int i = 0; i < STACKALLOC_SMALL; i++) {

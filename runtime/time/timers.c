@@ -137,12 +137,32 @@ static inline void dispose(struct garbage *old)
         os_mem_unmap(old->block, old->size);
 }
 
+struct resize {
+    struct timers *ts;
+    uint32_t cap;
+    struct garbage *old;
+    bool done;
+};
+
+static void resize_there(void *p)
+{
+    struct resize *r = p;
+    r->done = theap_resize(&r->ts->heap, r->cap, slot_moved, &r->old->block, &r->old->size);
+}
+
+/* Maps memory: a small stack has no room for that. */
+static bool resize(struct timers *ts, uint32_t cap, struct garbage *old)
+{
+    struct resize r = {.ts = ts, .cap = cap, .old = old};
+    systemstack(resize_there, &r);
+    return r.done;
+}
+
 /* A full heap: drops what was struck out if that is a quarter or all that can be done. */
 static noinline bool make_room(struct timers *ts, struct garbage *old)
 {
     struct theap *h = &ts->heap;
-    bool grown = h->dead <= h->n / 4 && h->cap < UINT32_C(1) << 30 &&
-                 theap_resize(h, h->cap * 2, slot_moved, &old->block, &old->size);
+    bool grown = h->dead <= h->n / 4 && h->cap < UINT32_C(1) << 30 && resize(ts, h->cap * 2, old);
     if (!grown && h->dead != 0)
         theap_compact(h);
     return h->n < h->cap;
@@ -156,8 +176,7 @@ static always_inline bool has_room(struct timers *ts, struct garbage *old)
 /* After a removal. At an eighth, to a quarter of the size, which is then half full: this is rare. */
 static noinline void shrink(struct timers *ts, struct garbage *old)
 {
-    (void)theap_resize(&ts->heap, ts->heap.cap / 4, slot_moved, &old->block,
-                       &old->size); /* no memory: later */
+    (void)resize(ts, ts->heap.cap / 4, old); /* no memory: later */
 }
 
 static always_inline void removed(struct timers *ts, struct garbage *old)

@@ -1,52 +1,16 @@
 #!/usr/bin/env python3
 """Programs with small stacks, `loam build --stack=small`: the ABI with growth at every offset, foreign code
-from 2 KB of stack, ends in all depths, tracebacks over segments (ours and gdb's), the limit; and what must be
-refused. The programs are in test/small."""
+from 2 KB of stack, ends in all depths, tracebacks over segments (ours and gdb's), the limit. The programs are in
+test/small."""
 
-import os
 import re
 import shutil
-import subprocess
-import tempfile
 import unittest
 
-TOOL = os.environ["LOAM_TOOL"]
-SOURCE = os.path.join(os.environ["LOAM_SOURCE_ROOT"], "test", "small")
-GCC = "gcc"
-GROW = {"LOAMDEBUG": "stackgrow=1"}
-
-HELLO = """
-#include <loam.h>
-%s
-static int run(int argc, char **argv) { (void)argv; return argc - 1; }
-int main(int argc, char **argv) { return loam_run(run, argc, argv); }
-"""
-TEXT_OF_REFUSAL = "or build it with --stack=slots|or build with --stack=slots"
+from small import GCC, GROW, Small, source
 
 
-def source(name):
-    return os.path.join(SOURCE, name)
-
-
-class SmallTest(unittest.TestCase):
-    def setUp(self):
-        self.folder = tempfile.mkdtemp()
-        self.addCleanup(shutil.rmtree, self.folder)
-
-    def path(self, name):
-        return os.path.join(self.folder, name)
-
-    def command(self, *words, good=True, **env):
-        done = subprocess.run(words, capture_output=True, text=True, timeout=100, cwd=self.folder,
-                              env={**os.environ, **env}, stdin=subprocess.DEVNULL)
-        if good:
-            self.assertEqual(done.returncode, 0, "%s: %s%s" % (words, done.stdout, done.stderr))
-        return done
-
-    def build(self, out, *words, good=True, stack="small"):
-        return self.command(TOOL, "build", "--cc=" + GCC, "--stack=" + stack, "-o",
-                            self.path(out), *words, good=good)
-
+class SmallTest(Small):
     def foreign_shapes(self):
         self.command(GCC, "-O2", "-Wno-psabi", "-DFOREIGN", "-c", "-o", self.path("f.o"),
                      source("shapes.c"))
@@ -65,12 +29,15 @@ class SmallTest(unittest.TestCase):
         self.abi("--ldflags=-static", "-O1")
 
     def test_foreign_code(self):
-        self.build("foreign", source("foreign.c"), "-lm")
-        names = ["glob", "getaddrinfo", "printf", "qsort", "table", "dlsym", "address", "thread",
+        """A program takes a while, so not with all growths in each way to build it."""
+        names = ["glob", "getaddrinfo", "printf", "qsort", "table", "thread", "dlsym", "address",
                  "longjmp", "signal", "library", "goexit", "backtrace"]
-        for env in ({}, GROW):
-            self.assertEqual(self.command(self.path("foreign"), **env).stdout.split("\n"),
-                             names + [""])
+        for words, env in (((), {}), (("-O0",), GROW), (("-O1", "-DSTATIC", "--ldflags=-static"), GROW),
+                           (("-O3", "--cflags=-fno-pie", "--ldflags=-no-pie"), {}), (("-Os",), GROW)):
+            self.build("foreign", source("foreign.c"), *words, "-lm")
+            here = [n for n in names if n not in ("dlsym", "address") or "-DSTATIC" not in words]
+            done = self.command(self.path("foreign"), **env)
+            self.assertEqual(done.stdout.split("\n"), here + [""], words)
 
     def test_left_by_longjmp(self):
         self.command(GCC, "-O2", "-DFOREIGN", "-c", "-o", self.path("l.o"), source("leaves.c"))
@@ -130,6 +97,7 @@ class SmallTest(unittest.TestCase):
         self.assertEqual(done.stdout, "limit 1000000000\n") # as in Go; the program then sets less
         self.assertIn("runtime: goroutine stack exceeds 1048576-byte limit\n", done.stderr)
         self.assertIn("fatal error: stack overflow\n", done.stderr)
+        self.assertRegex(done.stderr, r"\ngoroutine \d+ \[running\]:\nendless\(")
         self.assertRegex(done.stderr, r"endless\(\.\.\.\)\n\t\S*/faults\.c:10 ")
         self.assertRegex(done.stderr, r"created by run in goroutine 1\n")
 
@@ -142,56 +110,6 @@ class SmallTest(unittest.TestCase):
         frames = re.findall(r"^#\d+ .*\bshallow \(n=(\d+)\) at \S*faults\.c:20", done.stdout, re.M)
         self.assertEqual(sorted({int(n) for n in frames}), list(range(1, 41)), done.stdout)
         self.assertRegex(done.stdout, r"worker \(arg=.*\) at \S*faults\.c:42")
-
-    # ---- What is refused ---------------------------------------------------------------------------
-
-    def refused(self, text, *words, what):
-        with open(self.path("r.c"), "w", encoding="utf-8") as f:
-            f.write(HELLO % text)
-        done = self.build("r", self.path("r.c"), *words, good=False)
-        self.assertEqual(done.returncode, 1, what)
-        self.assertRegex(done.stderr, what)
-        self.assertRegex(done.stderr, TEXT_OF_REFUSAL)
-        self.assertFalse(os.path.exists(self.path("r")))
-
-    def test_refused_code(self):
-        for text, what in (
-                ("#include <ucontext.h>\nucontext_t c; void f(void) { getcontext(&c); }",
-                 "uses getcontext"),
-                ("#include <unistd.h>\nint f(void) { return vfork(); }", "uses vfork"),
-                ("void *b[5]; int f(void) { return __builtin_setjmp(b); }", "__builtin_setjmp"),
-                ("__attribute__((no_split_stack)) void f(void) { }", "do not look"),
-                ("void f(void *p) { __asm__ volatile(\"call *%0\" : : \"r\"(p)); }",
-                 "f: calls or jumps through a pointer"),
-                ("void (*g)(void); void f(void) { __asm__ volatile(\"jmp *g(%rip)\"); }",
-                 "f: calls or jumps through a pointer"),
-                ("__asm__(\".text\\n.globl f\\nf: ret\");", "f: is code of inline assembly"),
-                ("int f(int k) { int in(int n) { return n + k; } int (*volatile p)(int) = in;"
-                 " return p(1); }", "executable memory"),
-                ("#include <setjmp.h>\nint (*f)(jmp_buf) = _setjmp;\n"
-                 "int (*g(void))(jmp_buf) { return _setjmp; }", "address of _setjmp"),
-                ("#include <signal.h>\nvoid *f(void) { return signal; }", "address of signal"),
-                ("#include <signal.h>\nvoid *table[] = {sigaction};", "address of sigaction")):
-            self.refused(text, what=what)
-
-    def test_refused_flags(self):
-        self.refused("", "--cflags=-flto", what="-flto leaves the code to the linker")
-        self.refused("", "--cflags=-pg", what="-pg")
-        self.refused("", "--cflags=-fsanitize=address", what="sanitizers")
-        self.refused("", "--cflags=-m32", what="no gcc for x86-64")
-
-    @unittest.skipUnless(shutil.which("clang-14"), "no clang")
-    def test_refused_clang(self):
-        self.refused("", "--cc=clang-14", what="is clang")
-
-    def test_refused_archive(self):
-        with open(self.path("a.c"), "w", encoding="utf-8") as f:
-            f.write("int f(int n) { return n; }\n")
-        self.command(GCC, "-fsplit-stack", "-c", "-o", self.path("a.o"), self.path("a.c"))
-        self.command("ar", "rcs", self.path("a.a"), self.path("a.o"))
-        done = self.build("r", source("faults.c"), self.path("a.a"), good=False)
-        self.assertEqual(done.returncode, 1)
-        self.assertIn("members compiled with -fsplit-stack", done.stderr)
 
 
 if __name__ == "__main__":

@@ -214,6 +214,7 @@ PROBE(loam_read_stack_stats, (void)0; struct loam_stack_class k[2];
       (void)loam_read_stack_stats(k, 2))
 PROBE(loam_read_edges, (void)loam_read_edges(NULL, 0))
 
+PROBE(loam_modules_look, loam_modules_look())
 PROBE(loam_blocking, loam_blocking(naps, NULL))
 PROBE(loam_on_thread_stack, loam_on_thread_stack(naps, NULL))
 PROBE(loam_blocking_enter, loam_blocking_enter())
@@ -337,6 +338,7 @@ static struct call calls[] = {
     STAYS(loam_set_max_stack),
     STAYS(loam_read_stack_stats),
     STAYS(loam_read_edges),
+    STAYS(loam_modules_look),
     MOVES(loam_blocking),
     STAYS(loam_on_thread_stack),
     STAYS(loam_blocking_enter),

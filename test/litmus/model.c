@@ -238,14 +238,19 @@ bool cas(struct run *r, int loc, int expected, int value, enum order o)
     return ok;
 }
 
-void fence(struct run *r)
+void fence_of(struct run *r, int thread)
 {
     if (model != MODEL_WEAK) {
-        buffer_empty(r);
+        r->blocked |= r->w->strong.buffered[thread] != 0; /* until it has been flushed */
         return;
     }
-    join(r->w->weak.view[r->thread], r->w->weak.seen_by_seq);
-    join(r->w->weak.seen_by_seq, r->w->weak.view[r->thread]);
+    join(r->w->weak.view[thread], r->w->weak.seen_by_seq);
+    join(r->w->weak.seen_by_seq, r->w->weak.view[thread]);
+}
+
+void fence(struct run *r)
+{
+    fence_of(r, r->thread);
 }
 
 int choose(struct run *r, int n)

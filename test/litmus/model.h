@@ -125,6 +125,8 @@ int fetch_add(struct run *r, int loc, int value, enum order o); /* the value bef
 int xchg(struct run *r, int loc, int value, enum order o);
 bool cas(struct run *r, int loc, int expected, int value, enum order o);
 void fence(struct run *r); /* seqcst */
+/* Another thread's, on behalf of who has the kernel make all threads pass one: fence, fence_of each, fence. */
+void fence_of(struct run *r, int thread);
 int choose(struct run *r, int n);
 /* A lock whose inside is of no interest: waits until the word is 0, sets it to 1. */
 void acquire(struct run *r, int loc);

@@ -130,6 +130,20 @@ enum {
         sizeof(uintptr_t) + offsetof(ucontext_t, uc_mcontext) + sizeof(mcontext_t), /* bytes */
 };
 
+enum {
+    ARCH_DWARF_REGS = 17, /* rax rdx rcx rbx rsi rdi rbp rsp r8-r15, the return address */
+    ARCH_DWARF_SP = 7,
+    ARCH_DWARF_KEPT = 1 << 3 | 1 << 6 | 0xf << 12, /* rbx rbp r12-r15 */
+};
+
+void arch_preempt_init(void);
+bool arch_context_saved(const void *uc);
+size_t arch_context_room(void);
+void arch_ucontext_all(const void *uc, uintptr_t reg[ARCH_DWARF_REGS]);
+void arch_inject(void *uc);
+void arch_async_preempt(void); /* not to be called */
+extern const uintptr_t arch_async_pc;
+
 /* Calls fn(arg), on a big segment if the stack is a small one. Only where the library is linked
  * statically are there small ones. */
 #if LOAM_SHARED

@@ -13,8 +13,14 @@
  * with a copy of what may be arguments on the stack: the caller's frame from the return address up to
  * its frame pointer, which all registered code keeps. A tail call has no frame: then rbp is that
  * of the caller's caller, whose frame holds the arguments as well, or lies on another segment, and the
- * arguments are on top of this one. __x86_indirect_thunk_REG, by which registered code calls through
- * pointers, jumps to registered code and hands everything else to __morestack_big.
+ * arguments are on top of this one. No call has more than STACK_ARGUMENTS bytes of them, or the tool refuses to
+ * build. __morestack_bare is for calls from functions of which the tool has seen that they pass none.
+ * __x86_indirect_thunk_REG, by which registered code calls through pointers, jumps to registered code and hands
+ * everything else to __morestack_big, __morestack_bare_thunk_REG to __morestack_bare.
+ *
+ * Foreign code may have left others by a way that no guard sees (an exception of C++): then the guard is of a
+ * segment that is left, and the caller stands on another. Whoever finds that has it put right by
+ * morestack_found.
  *
  * Both leave rbp in their frame and describe it so (CFA = rbp + 16): gdb and unwinders need nothing
  * else to walk from one segment to the other. gdb takes a stack that jumps for a broken one unless the
@@ -32,6 +38,7 @@
 #define SEG_PREV 16
 #define SEG_HI 24
 #define SEG_KIND 32
+#define SEG_USED 40
 #define SEG_BLOCKS 48
 #define SEG_LINK 56
 #define BIG 1
@@ -53,7 +60,7 @@
 .endm
 
 /* Calls a C function on the thread's own stack: all that a program may have in vector and x87
- * registers is kept. rdi and rsi: its arguments. Other registers are the caller's to keep;
+ * registers is kept. rdi and rsi: its arguments; the third is rbp. Other registers are the caller's to keep;
  * clobbers rbx and r12. */
 .macro ON_SYSTEM fn
 	THREAD	%rbx
@@ -70,12 +77,14 @@
 	movq	%rdx, (XSAVE_HEADER + \word)(%rsp)
 	.endr
 	xsave64	(%rsp)
+	movq	%rbp, %rdx
 	call	\fn
 	movl	morestack_xsave_mask(%rip), %eax
 	xorl	%edx, %edx
 	xrstor64 (%rsp)
 	jmp	92f
 91:	fxsave64 (%rsp)
+	movq	%rbp, %rdx
 	call	\fn
 	fxrstor64 (%rsp)
 92:	movq	%r12, %rsp
@@ -94,47 +103,8 @@
 	.endr
 .endm
 
-/* ---- Foreign code -------------------------------------------------------------------------------- */
-
-/* The function in r11, wherever it is, with the caller's arguments. May clobber r10: who calls a
- * function by pointer has no static chain for it. */
-	.globl	__morestack_big
-	.type	__morestack_big, @function
-	.p2align 4
-__morestack_big:
-	.cfi_startproc
-	movq	GUARD, %r10
-	testq	%r10, %r10
-	je	1f
-	cmpl	$BIG, (SEG_KIND - TO_GUARD)(%r10)
-	jne	.Lbig
-	addq	$STACK_FOREIGN, %r10
-	cmpq	%r10, %rsp
-	jb	.Lbig
-1:	jmp	*%r11
-	.cfi_endproc
-	.size	__morestack_big, .-__morestack_big
-
-/* void arch_call_big(void (*fn)(void *), void *arg) */
-	.globl	arch_call_big
-	.hidden	arch_call_big
-	.type	arch_call_big, @function
-	.p2align 4
-arch_call_big:
-	.cfi_startproc
-	movq	%rdi, %r11
-	movq	%rsi, %rdi
-	jmp	__morestack_big
-	.cfi_endproc
-	.size	arch_call_big, .-arch_call_big
-
-/* ---- More stack ---------------------------------------------------------------------------------- */
-
-	.globl	__morestack
-	.type	__morestack, @function
-	.p2align 4
-__morestack:
-	.cfi_startproc
+/* The frame of both ways to another segment. */
+.macro ENTER
 	pushq	%rbp
 	.cfi_def_cfa_offset 16
 	.cfi_offset %rbp, -16
@@ -148,6 +118,68 @@ __morestack:
 	.cfi_offset %r12, -32
 	.cfi_offset %r13, -40
 	.cfi_offset %r14, -48
+.endm
+
+/* Around ON_SYSTEM before a function is called: all that may be its arguments, and what it is. */
+.macro ARGUMENTS_PUSH
+	.irp	reg, rax, rdi, rsi, rdx, rcx, r8, r9, r10, r11
+	pushq	%\reg
+	.endr
+.endm
+.macro ARGUMENTS_POP
+	.irp	reg, r11, r10, r9, r8, rcx, rdx, rsi, rdi, rax
+	popq	%\reg
+	.endr
+.endm
+
+/* ---- Foreign code -------------------------------------------------------------------------------- */
+
+/* The function in r11, wherever it is, with the caller's arguments. May clobber r10: who calls a
+ * function by pointer has no static chain for it. */
+.macro BIG_CALL name, enter
+	.globl	\name
+	.type	\name, @function
+	.p2align 4
+\name:
+	.cfi_startproc
+	movq	GUARD, %r10
+	testq	%r10, %r10
+	je	1f
+	cmpl	$BIG, (SEG_KIND - TO_GUARD)(%r10)
+	jne	\enter
+	cmpq	(SEG_HI - TO_GUARD)(%r10), %rsp
+	jae	\enter
+	addq	$STACK_FOREIGN, %r10
+	cmpq	%r10, %rsp
+	jb	\enter
+1:	jmp	*%r11
+	.cfi_endproc
+	.size	\name, .-\name
+.endm
+	BIG_CALL __morestack_big, .Lbig
+	BIG_CALL __morestack_bare, .Lbare
+
+/* void arch_call_big(void (*fn)(void *), void *arg) */
+	.globl	arch_call_big
+	.hidden	arch_call_big
+	.type	arch_call_big, @function
+	.p2align 4
+arch_call_big:
+	.cfi_startproc
+	movq	%rdi, %r11
+	movq	%rsi, %rdi
+	jmp	__morestack_bare
+	.cfi_endproc
+	.size	arch_call_big, .-arch_call_big
+
+/* ---- More stack ---------------------------------------------------------------------------------- */
+
+	.globl	__morestack
+	.type	__morestack, @function
+	.p2align 4
+__morestack:
+	.cfi_startproc
+	ENTER
 .Lagain:
 	movq	GUARD, %rbx
 	movq	(SEG_NEXT - TO_GUARD)(%rbx), %r12
@@ -200,27 +232,11 @@ __morestack:
 	jmp	2b
 
 .Lgrow:
-	pushq	%rax
-	pushq	%rdi
-	pushq	%rsi
-	pushq	%rdx
-	pushq	%rcx
-	pushq	%r8
-	pushq	%r9
-	pushq	%r10
-	pushq	%r11
+	ARGUMENTS_PUSH
 	movq	%r10, %rdi
 	movq	%r11, %rsi
 	ON_SYSTEM morestack_grow
-	popq	%r11
-	popq	%r10
-	popq	%r9
-	popq	%r8
-	popq	%rcx
-	popq	%rdx
-	popq	%rsi
-	popq	%rdi
-	popq	%rax
+	ARGUMENTS_POP
 	jmp	.Lagain
 
 	/* The segment that is left has memory of alloca. */
@@ -231,42 +247,41 @@ __morestack:
 	RESULTS_POP
 	jmp	3b
 
-	/* On a big segment: r11 is the function. */
-.Lbig:
+	/* On a big segment: r11 is the function; r10: 0, it has no arguments on the stack. */
 	.cfi_restore %rbx
 	.cfi_restore %r12
 	.cfi_restore %r13
 	.cfi_restore %r14
 	.cfi_restore %rbp
 	.cfi_def_cfa %rsp, 8
-	pushq	%rbp
-	.cfi_def_cfa_offset 16
-	.cfi_offset %rbp, -16
-	movq	%rsp, %rbp
-	.cfi_def_cfa_register %rbp
-	pushq	%rbx
-	pushq	%r12
-	pushq	%r13
-	pushq	%r14
-	.cfi_offset %rbx, -24
-	.cfi_offset %r12, -32
-	.cfi_offset %r13, -40
-	.cfi_offset %r14, -48
+.Lbare:
+	xorl	%r10d, %r10d
+.Lbig:
+	ENTER
 .Lbig_again:
+	movq	GUARD, %r14
+	leaq	-TO_GUARD(%r14), %r13
+	cmpq	%r13, %rbp
+	jb	.Lbig_lost
+	cmpq	SEG_HI(%r13), %rbp
+	jae	.Lbig_lost
 	THREAD	%r12
 	movq	THREAD_BIGS(%r12), %rbx
 	testq	%rbx, %rbx
 	je	.Lbig_get
-	movq	SEG_LINK(%rbx), %r13
-	movq	%r13, THREAD_BIGS(%r12)
-	decl	THREAD_NBIGS(%r12)
-	movq	GUARD, %r14
 	pushq	%r14			/* -40: the guard to come back to */
+	movq	SEG_LINK(%rbx), %r14
+	movq	%r14, THREAD_BIGS(%r12)
+	decl	THREAD_NBIGS(%r12)
 	pushq	%rbx			/* -48: the segment */
-	subq	$TO_GUARD, %r14
-	movq	%r14, SEG_PREV(%rbx)
+	movq	%r13, SEG_PREV(%rbx)
+	movq	SEG_USED(%r13), %r14
+	addq	$STACK_BIG, %r14
+	movq	%r14, SEG_USED(%rbx)
+	testq	%r10, %r10
+	je	.Lbig_bare
 	/* r10: what may be arguments; r13: how much of it */
-	movq	SEG_HI(%r14), %r13
+	movq	SEG_HI(%r13), %r13
 	movq	(%rbp), %r12
 	leaq	16(%rbp), %r10
 	cmpq	%r13, %r12
@@ -326,6 +341,10 @@ __morestack:
 	ret
 	.cfi_restore_state
 
+.Lbig_bare:
+	movq	SEG_HI(%rbx), %r12
+	jmp	4b
+
 .Lbig_much:
 	pushq	%rsi
 	pushq	%rdi
@@ -341,23 +360,17 @@ __morestack:
 	jmp	4b
 
 .Lbig_get:
-	pushq	%rax
-	pushq	%rdi
-	pushq	%rsi
-	pushq	%rdx
-	pushq	%rcx
-	pushq	%r8
-	pushq	%r9
-	pushq	%r11
+	ARGUMENTS_PUSH
 	ON_SYSTEM morestack_big_get
-	popq	%r11
-	popq	%r9
-	popq	%r8
-	popq	%rcx
-	popq	%rdx
-	popq	%rsi
-	popq	%rdi
-	popq	%rax
+	ARGUMENTS_POP
+	jmp	.Lbig_again
+
+	/* The guard is not of the segment that we are on. */
+.Lbig_lost:
+	ARGUMENTS_PUSH
+	movq	%rbp, %rdi
+	ON_SYSTEM morestack_found
+	ARGUMENTS_POP
 	jmp	.Lbig_again
 
 	/* Off the big stack first: the next moment it may be another thread's. */
@@ -382,7 +395,9 @@ __morestack:
 	.cfi_endproc
 	.size	__morestack, .-__morestack
 
-/* void *__morestack_allocate_stack_space(size_t size): alloca, when there is no room. */
+/* void *__morestack_allocate_stack_space(size_t size): alloca, when there is no room. Like an alloca that has
+ * some it takes a little of the caller's stack: so the memory is known to be free when the stack pointer comes
+ * back, at the end of a VLA's block. */
 	.globl	__morestack_allocate_stack_space
 	.type	__morestack_allocate_stack_space, @function
 	.p2align 4
@@ -394,12 +409,17 @@ __morestack_allocate_stack_space:
 	movq	%rsp, %rbp
 	.cfi_def_cfa_register %rbp
 	leaq	16(%rsp), %rsi
+	movq	(%rbp), %rdx
 	THREAD	%rax
 	movq	THREAD_G0(%rax), %rax
 	movq	(%rax), %rsp
 	andq	$-16, %rsp
 	call	morestack_alloca
-	leave
+	movq	8(%rbp), %rcx
+	movq	%rcx, -8(%rdx)		/* not above where it was */
+	movq	(%rbp), %rbp
+	leaq	-8(%rdx), %rsp
+	.cfi_restore %rbp
 	.cfi_def_cfa %rsp, 8
 	ret
 	.cfi_endproc
@@ -409,21 +429,37 @@ __morestack_allocate_stack_space:
  *
  * Fills a jmp_buf of glibc in glibc's way, so that glibc's longjmp, called by whoever, takes it. It
  * jumps to .Ljumped, with the jmp_buf still in rdi as its longjmp leaves it; that sets the
- * guard of the target's stack, gives big segments in between back and goes on. What it needs lies in
- * the part of the signal mask that Linux never writes, with a word by which it is told. */
+ * guard of the target's stack, gives big segments in between back and goes on. Libraries have these functions
+ * for their setjmp as well (cmd/loam/split_link.c).
+ *
+ * Where to go on, and the segment: pthread_cleanup_push gives a buffer of 104 bytes to sigsetjmp, in which libc
+ * uses those of 72 to 95. So in 4 bytes behind the word that tells whether a signal mask is there, which nothing
+ * uses, and 8 at 96, in the part of the mask that Linux never writes:
+ *     68  bits 11 to 42 of the segment's address, 0 without a guard
+ *     96  address to go on at, bits 43 to 46 of the segment's, MAGIC; mangled like libc's own */
 #define JB_MASK_SAVED 64
+#define JB_SEGMENT 68
 #define JB_MASK 72
-#define JB_MAGIC 136
-#define JB_PC 144
-#define JB_GUARD 152
-#define MAGIC 0x6c6f616d6a6d7062 /* "loamjmpb" */
+#define JB_PC 96
+#define MAGIC 0xa3b
 
 .macro MANGLE reg
 	xorq	%fs:0x30, \reg
 	rolq	$17, \reg
 .endm
 
-/* int __morestack_setjmp(jmp_buf env), for setjmp and _setjmp, which save no signal mask. */
+/* int __morestack_setjmp_mask(jmp_buf env), for setjmp as a function, which saves the signal mask. */
+	.globl	__morestack_setjmp_mask
+	.type	__morestack_setjmp_mask, @function
+	.p2align 4
+__morestack_setjmp_mask:
+	.cfi_startproc
+	movl	$1, %esi
+	jmp	__morestack_sigsetjmp
+	.cfi_endproc
+	.size	__morestack_setjmp_mask, .-__morestack_setjmp_mask
+
+/* int __morestack_setjmp(jmp_buf env), for _setjmp and the macro setjmp, which save no signal mask. */
 	.globl	__morestack_setjmp
 	.type	__morestack_setjmp, @function
 	.p2align 4
@@ -452,12 +488,19 @@ __morestack_sigsetjmp:
 	MANGLE	%rax
 	movq	%rax, 56(%rdi)
 	movl	%esi, JB_MASK_SAVED(%rdi)
-	movabsq	$MAGIC, %rax
-	movq	%rax, JB_MAGIC(%rdi)
-	movq	(%rsp), %rax
-	movq	%rax, JB_PC(%rdi)
 	movq	GUARD, %rax
-	movq	%rax, JB_GUARD(%rdi)
+	testq	%rax, %rax
+	je	2f
+	subq	$TO_GUARD, %rax
+2:	movq	%rax, %rdx
+	shrq	$11, %rax
+	movl	%eax, JB_SEGMENT(%rdi)
+	shrq	$43, %rdx
+	orl	$(MAGIC << 4), %edx
+	shlq	$48, %rdx
+	orq	(%rsp), %rdx
+	xorq	%fs:0x30, %rdx
+	movq	%rdx, JB_PC(%rdi)
 	testl	%esi, %esi
 	je	1f
 	leaq	JB_MASK(%rdi), %rdx	/* rt_sigprocmask(SIG_BLOCK, NULL, mask, 8) */
@@ -477,11 +520,23 @@ morestack_jumped:
 .Ljumped:
 	.cfi_startproc
 	.cfi_undefined %rip
-	movabsq	$MAGIC, %rdx
-	cmpq	%rdx, JB_MAGIC(%rdi)
-	jne	4f
-	movq	JB_GUARD(%rdi), %rsi
+	movl	JB_SEGMENT(%rdi), %esi
 	movq	JB_PC(%rdi), %rdi
+	xorq	%fs:0x30, %rdi
+	movq	%rdi, %rdx
+	shrq	$48, %rdx
+	movl	%edx, %ecx
+	shrl	$4, %ecx
+	cmpl	$MAGIC, %ecx
+	jne	4f
+	andl	$15, %edx
+	shlq	$32, %rdx
+	orq	%rdx, %rsi
+	shlq	$11, %rsi
+	je	6f
+	addq	$TO_GUARD, %rsi
+6:	shlq	$16, %rdi
+	shrq	$16, %rdi
 	movq	GUARD, %rcx
 	THREAD	%r8
 1:	cmpq	%rsi, %rcx
@@ -537,11 +592,11 @@ morestack_jumped:
 	ADDRESS	morestack_big_pc, .Lafter_big
 	.text
 
-	.irp	reg, rax, rbx, rcx, rdx, rsi, rdi, rbp, r8, r9, r10, r11, r12, r13, r14, r15
-	.globl	__x86_indirect_thunk_\reg
-	.type	__x86_indirect_thunk_\reg, @function
+.macro THUNK name, reg, big
+	.globl	\name\()_\reg
+	.type	\name\()_\reg, @function
 	.p2align 4
-__x86_indirect_thunk_\reg:
+\name\()_\reg:
 	.cfi_startproc
 	cmpq	morestack_text_lo(%rip), %\reg
 	jb	1f
@@ -552,9 +607,13 @@ __x86_indirect_thunk_\reg:
 	.ifnc	\reg, r11
 	movq	%\reg, %r11
 	.endif
-	jmp	__morestack_big
+	jmp	\big
 	.cfi_endproc
-	.size	__x86_indirect_thunk_\reg, .-__x86_indirect_thunk_\reg
+	.size	\name\()_\reg, .-\name\()_\reg
+.endm
+	.irp	reg, rax, rbx, rcx, rdx, rsi, rdi, rbp, r8, r9, r10, r11, r12, r13, r14, r15
+	THUNK	__x86_indirect_thunk, \reg, __morestack_big
+	THUNK	__morestack_bare_thunk, \reg, __morestack_bare
 	.endr
 
 #else

@@ -1,10 +1,11 @@
-/* Waiting in the kernel. */
+/* Waiting in the kernel, and its barrier. */
 #include "os/os.h"
 
 #include "arch/arch.h"
 
 #include <errno.h>
 #include <linux/futex.h>
+#include <linux/membarrier.h>
 #include <sched.h>
 #include <sys/syscall.h>
 #include <time.h>
@@ -28,6 +29,26 @@ void os_futex_wake(uint32_t *addr, int n)
     syscall(SYS_futex, addr, FUTEX_WAKE_PRIVATE, n, NULL, NULL, 0);
     errno = saved;
     libc_leave(t);
+}
+
+static int membarrier(int command)
+{
+    struct thread *t = libc_enter();
+    int saved = errno;
+    int err = syscall(SYS_membarrier, command, 0, 0) == 0 ? 0 : -errno;
+    errno = saved;
+    libc_leave(t);
+    return err;
+}
+
+int os_barrier_register(void)
+{
+    return membarrier(MEMBARRIER_CMD_REGISTER_PRIVATE_EXPEDITED);
+}
+
+int os_barrier_all(void)
+{
+    return membarrier(MEMBARRIER_CMD_PRIVATE_EXPEDITED);
 }
 
 void os_usleep(unsigned us)

@@ -14,6 +14,9 @@
 #ifndef MADV_GUARD_INSTALL
 #define MADV_GUARD_INSTALL 102 /* Linux 6.13 */
 #endif
+#ifndef MADV_POPULATE_WRITE
+#define MADV_POPULATE_WRITE 23 /* Linux 5.14 */
+#endif
 #ifndef MFD_NOEXEC_SEAL
 #define MFD_NOEXEC_SEAL 8u /* Linux 6.3 */
 #endif
@@ -187,13 +190,28 @@ void *os_mem_map_huge_pages(size_t size, size_t align, const char *name)
     return p;
 }
 
-void os_mem_give_back(void *p, size_t size)
+static void advise(void *p, size_t size, int advice)
 {
     struct thread *t = libc_enter();
     int saved = errno;
-    (void)madvise(p, size, MADV_DONTNEED); /* EINVAL: the program has locked its memory */
+    (void)madvise(p, size, advice); /* what fails was no more than a wish */
     errno = saved;
     libc_leave(t);
+}
+
+void os_mem_no_huge_pages(void *p, size_t size)
+{
+    advise(p, size, MADV_NOHUGEPAGE);
+}
+
+void os_mem_populate(void *p, size_t size)
+{
+    advise(p, size, MADV_POPULATE_WRITE);
+}
+
+void os_mem_give_back(void *p, size_t size)
+{
+    advise(p, size, MADV_DONTNEED); /* EINVAL: the program has locked its memory */
 }
 
 bool os_mem_renew(void *p, size_t size, const char *name)

@@ -32,7 +32,7 @@ static void *thread_main(void *p)
     /* relaxed: the same value as the creator stores, maybe later; whoever met this thread shall find
      * it there */
     store_relaxed(s.handle, (uintptr_t)pthread_self());
-    (void)prctl(PR_SET_NAME, s.name);
+    (void)prctl(PR_SET_NAME, s.name, 0L, 0L, 0L);
     pthread_sigmask(SIG_SETMASK, &s.mask, NULL);
     s.fn(s.arg);
     return NULL;
@@ -317,8 +317,8 @@ void os_thread_stack(uintptr_t *lo, uintptr_t *hi)
 int64_t os_timer_slack(int64_t ns)
 {
     int saved = errno;
-    int former = prctl(PR_GET_TIMERSLACK);
-    (void)prctl(PR_SET_TIMERSLACK, (unsigned long)ns);
+    int former = prctl(PR_GET_TIMERSLACK, 0L, 0L, 0L, 0L);
+    (void)prctl(PR_SET_TIMERSLACK, (unsigned long)ns, 0L, 0L, 0L);
     errno = saved;
     return former;
 }

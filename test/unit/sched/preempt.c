@@ -9,7 +9,7 @@
 #include <fcntl.h>
 
 static int quit;
-static volatile uint64_t counts[128];
+static volatile uint64_t counts[256];
 
 static void spin(void *arg)
 {
@@ -319,6 +319,23 @@ static void endless(void)
     CHECK_EQ(stats().held, 0);
 }
 
+/* Loops that are more than many: hardly any of those that have not begun begins. */
+static void capped(void)
+{
+    enum { LOOPS = 200, MANY = 66, SLICES = 160 };
+    start(1, NULL);
+    spin_on(LOOPS);
+    AWAIT_THREAD(stats().held >= MANY);
+    uint64_t from = stats().preemptions;
+    int64_t held = stats().held;
+    AWAIT_THREAD(stats().preemptions >= from + SLICES);
+    int64_t more = stats().held - held;
+    int64_t slices = (int64_t)(stats().preemptions - from); /* those above lie within these */
+    if (more > slices / 8 + 4)
+        FAIL("in %" PRId64 " slices %" PRId64 " loops have begun", slices, more);
+    finish();
+}
+
 /* ---- Wired ---------------------------------------------------------------------------------------- */
 
 static void spin_wired(void *arg)
@@ -511,6 +528,7 @@ int main(void)
     in_kernel();
     many();
     endless();
+    capped();
     wired();
     stop_is_refused();
     off();

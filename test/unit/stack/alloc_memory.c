@@ -1,6 +1,7 @@
 /* stackalloc: spans, chunks and large stacks go back to the system once nobody has used them for a round;
  * what is in use stays as it is; out of memory is an error, and nothing is lost by it. */
 #include "../../child.h"
+#include "stack/stackalloc_int.h"
 #include "stacktest.h"
 
 #include <errno.h>
@@ -187,6 +188,36 @@ static void exhaustion(void *arg)
     check_nothing_out(&cache);
 }
 
+/* Where huge pages are dear, stacks lie on small ones: what nobody uses has no memory. */
+static void dear_huge_pages(void)
+{
+    enum { CLASS = STACKALLOC_SMALL - 1, LARGE = 11 };
+    static struct stack s[PER_CHUNK];
+    int64_t limit = stackmap_dear_ns;
+    stackmap_dear_ns = -1;
+    for (int i = 0; i < PER_CHUNK; i++)
+        fill(s[i] = get(NULL, CLASS, STACK_FROM_SYSTEM), i + 1);
+    struct stack one = get(NULL, CLASS, STACK_FROM_SYSTEM), large = get(NULL, LARGE, -1);
+    CHECK_EQ(stackalloc_mapped(), 2 * CHUNK + size_of(LARGE));
+    struct stack chunk = {.lo = align_down(one.lo, CHUNK)};
+    chunk.hi = chunk.lo + CHUNK;
+    CHECK(resident(chunk) <= (SPAN + SPAN) / 4096);
+    CHECK(resident(large) <= 2);
+    fill(one, 3);
+    fill(large, 4);
+    check_filled(one, 3);
+    check_filled(large, 4);
+    stackfree(NULL, one);
+    stackfree(NULL, large);
+    for (int i = 0; i < PER_CHUNK; i++) {
+        check_filled(s[i], (unsigned char)(i + 1));
+        stackfree(NULL, s[i]);
+    }
+    stackalloc_reclaim();
+    CHECK_EQ(stackalloc_mapped(), 0);
+    stackmap_dear_ns = limit;
+}
+
 int main(void)
 {
     if (!TEST_ASAN && !TEST_TSAN) { /* their shadow memory is beyond any limit */
@@ -197,6 +228,7 @@ int main(void)
         whole_chunks(class);
     parts_of_a_chunk();
     large();
+    dear_huge_pages();
     end();
     return 0;
 }
