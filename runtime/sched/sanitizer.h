@@ -64,9 +64,9 @@ static inline void sanitizer_release(void *p);
 static inline void sanitizer_acquire(void *p);
 
 /* On the side of a goroutine that begins. With detect_stack_use_after_return ASan makes a second stack for it
- * at the first call that wants memory from there. The program's first one could be cut by the signal half-way:
- * a switch would then save a pointer that is none yet, and put it back for all to use. So it is made here,
- * where nothing cuts. */
+ * when code of the program first wants memory from there (the runtime never does: meson.build). If the signal
+ * cut it half-way, the switch would save 1, ASan's mark for that, and put it back as if it were a stack: a
+ * handler of the program's that came then would use it. So it is made here, where nothing cuts. */
 static always_inline void sanitizer_begin(struct g *self)
 {
     sanitizer_after(self);
