@@ -18,7 +18,7 @@ enum { COPY_MAX = 16 << 10 };
 void goroutine_entry(void)
 {
     struct g *gp = getg();
-    sanitizer_after(gp);
+    sanitizer_begin(gp);
     after_switch();
     sanitizer_acquire(gp); /* what the creator did before */
     gp->fn(gp->arg);

@@ -15,7 +15,8 @@
  *  (1) the program counter is in the library's own text: text_first.S and text_last.S enclose it;
  *  (2) the runtime is inside of a function of libc, whose return address is ours. Each such call that
  *      may not be cut lies between libc_enter and libc_leave (arch.h), which count in the M: those of
- *      os/, which are nearly all, and memcpy, memset of a length that is not constant. Two stores;
+ *      os/, which are nearly all, and memcpy, memset of a length that is not constant. Two stores.
+ *      AddressSanitizer's calls in prologues would be such ones: meson.build turns them off;
  *  (3) it has called a function of the program (loam_once_do, a destructor, ...), or malloc by objalloc.
  *      There it may park, so that nothing of it depends on the P or holds a lock; a cut is no more.
  *  (4) a handler of the program's has cut it, on the goroutine's own stack (signal() asks for no other).

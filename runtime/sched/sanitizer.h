@@ -10,6 +10,10 @@
 
 #if LOAM_ASAN
 #include <sanitizer/common_interface_defs.h>
+/* What the compiler's own calls use. */
+extern int __asan_option_detect_stack_use_after_return;
+uintptr_t __asan_stack_malloc_0(size_t size);
+void __asan_stack_free_0(uintptr_t frame, size_t size);
 #endif
 #if LOAM_TSAN
 #include <link.h>
@@ -45,7 +49,7 @@ static always_inline void sanitizer_before(struct g *from, struct g *to, bool fr
 #endif
 }
 
-/* On the side of `self`, that goes on after a switch or begins. */
+/* On the side of `self`, that goes on after a switch. */
 static always_inline void sanitizer_after(struct g *self)
 {
     (void)self;
@@ -58,6 +62,24 @@ static always_inline void sanitizer_after(struct g *self)
 
 static inline void sanitizer_release(void *p);
 static inline void sanitizer_acquire(void *p);
+
+/* On the side of a goroutine that begins. With detect_stack_use_after_return ASan makes a second stack for it
+ * when code of the program first wants memory from there (the runtime never does: meson.build). If the signal
+ * cut it half-way, the switch would save 1, ASan's mark for that, and put it back as if it were a stack: a
+ * handler of the program's that came then would use it. So it is made here, where nothing cuts. */
+static always_inline void sanitizer_begin(struct g *self)
+{
+    sanitizer_after(self);
+#if LOAM_ASAN
+    enum { FRAME = 64 };
+    struct thread *t = libc_enter();
+    uintptr_t frame =
+        __asan_option_detect_stack_use_after_return != 0 ? __asan_stack_malloc_0(FRAME) : 0;
+    if (frame != 0)
+        __asan_stack_free_0(frame, FRAME);
+    libc_leave(t);
+#endif
+}
 
 /* Around a call of gp's on the stack of g0, and back. To ASan they are switches. To TSan it stays the
  * same goroutine: what the call does is its doing. Only the memory of the stack is used by one goroutine

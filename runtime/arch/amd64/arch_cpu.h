@@ -101,7 +101,7 @@ static always_inline void arch_set_guard(uintptr_t guard)
     __asm__ volatile("movq %0, %%fs:0x70" : : "r"(guard));
 }
 
-static inline void arch_frame_next(uintptr_t fp, uintptr_t *pc, uintptr_t *next)
+static inline no_sanitize void arch_frame_next(uintptr_t fp, uintptr_t *pc, uintptr_t *next)
 {
     *next = ((const uintptr_t *)fp)[0];
     *pc = ((const uintptr_t *)fp)[1];
