@@ -5,6 +5,10 @@
 
 #include "litmus.h"
 
+#include <loam/module.h>
+
+LOAM_MODULE(0)
+
 enum { PAIRS = 3 };
 
 /* One parks, the others wake it, by turns; several of these at once. */
@@ -37,7 +41,8 @@ struct pair {
             CHECK_EQ(stack_[i_], (x) + i_);                                                        \
     } while (0)
 
-static noinline void park_once(struct pair *pair, int64_t x)
+/* What has the lock is as the runtime's own code: the signal must not cut it. */
+static LOAM_NOPREEMPT void park_once(struct pair *pair, int64_t x)
 {
     struct g *gp = getg();
     FILL(x);
@@ -48,7 +53,7 @@ static noinline void park_once(struct pair *pair, int64_t x)
     CHECK_FILLED(x);
 }
 
-static void parker(void *arg)
+static LOAM_NOPREEMPT void parker(void *arg)
 {
     struct pair *pair = arg;
     int64_t n = times(15000);
@@ -68,7 +73,7 @@ static void parker(void *arg)
 }
 
 /* Gives one wake-up if the former was used; true when it is over. */
-static bool wake(struct pair *pair, uint64_t *seed)
+static LOAM_NOPREEMPT bool wake(struct pair *pair, uint64_t *seed)
 {
     struct g *gp = NULL;
     lock(&pair->lock);
