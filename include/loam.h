@@ -51,8 +51,7 @@
  * A goroutine that calls nothing of this library for a millisecond while another waits for its
  * processor loses it: by SIGURG, whose handler holds its thread until it has a processor again. It
  * goes on there, so that all that belongs to the thread stays right. Each such goroutine has a
- * thread then; with more than 64 of them others begin more slowly. setuid and its like, for which
- * libc stops all threads, must not be called while some are held. Calls that it makes outside of
+ * thread then; with more than 64 of them others begin more slowly. Calls that it makes outside of
  * loam_blocking and that a handler with SA_RESTART does not begin again (nanosleep, poll, those
  * with time-outs on sockets, ...) may end with EINTR. A handler of the program's for SIGURG gets
  * what is not the runtime's, with all signals blocked; signal mask, flags and stack that it asked

@@ -491,7 +491,7 @@ static bool make_split(const struct compile *c, const struct words *cc, const st
         if (split && !object_read(object, file, o))
             return false;
         split = split && (object != file || object_is_split(o));
-        if (split && c->migratable && !module_check(object, file))
+        if (split && c->migratable && !module_check(object, file, true))
             return false;
         o->ours = object != file;
         if (split && !object_check(o, &s))
@@ -523,7 +523,7 @@ static bool make_module(const struct compile *c, const struct words *cc, const s
         if (ends_with(file, ".c")) {
             object = keep_format("%s/%zu.o", scratch, i);
             if (!compile_object(c, cc, flags, file, object, scratch) ||
-                !module_check(object, file) || !module_rename(object, file))
+                !module_check(object, file, false) || !module_rename(object, file))
                 return false;
         }
         words_add(files, object);

@@ -9,9 +9,9 @@
 /* Flags for the compiler, to stand behind all others; false after a message: with these it cannot be. */
 bool module_flags(const struct words *flags, struct words *w);
 
-/* Looks whether the code of an object, as compiled from `shown`, uses what belongs to a thread. False after a
- * message. */
-bool module_check(const char *object, const char *shown);
+/* Looks whether the code of an object, as compiled from `shown`, uses what belongs to a thread; small: it
+ * is of a program with small stacks, where all sections of code become the module's. False after a message. */
+bool module_check(const char *object, const char *shown, bool small);
 
 /* Puts the code of a checked object into the module's section, in place. False after a message. */
 bool module_rename(const char *object, const char *shown);

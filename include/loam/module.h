@@ -4,7 +4,8 @@
  * wants more carries an ELF note. `loam build` writes it, where it is asked for something that needs one
  * (--migratable); who links by other means puts LOAM_MODULE into one C file of each program and shared
  * object. The runtime looks for notes when it starts, and soon after dlopen, when a signal finds code that it
- * does not know; loam_modules_look does it at once. A shared object with a note is never unloaded again.
+ * does not know; loam_modules_look does it at once. A shared object with a note is never unloaded again. Its
+ * constructors must not wait for goroutines: the runtime may wait for their end before it makes a thread.
  *
  * A note that the runtime cannot use is reported on standard error and ignored. */
 #ifndef LOAM_MODULE_H

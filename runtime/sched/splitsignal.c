@@ -31,7 +31,7 @@ enum { SIGNALS = 65 };
 
 static struct handler {
     void *fn;      /* atomic */
-    uint32_t info; /* atomic: it takes three arguments */
+    uint32_t info; /* atomic: it was installed with SA_SIGINFO */
 } handlers[SIGNALS];
 
 static void run_handler(int sig, siginfo_t *info, void *uc)
@@ -40,10 +40,9 @@ static void run_handler(int sig, siginfo_t *info, void *uc)
     arch_set_guard(0);
     /* relaxed: sigaction's own system call is between the store and the first signal */
     void *fn = load_relaxed(&handlers[sig].fn);
-    if (load_relaxed(&handlers[sig].info) != 0)
-        ((void (*)(int, siginfo_t *, void *))fn)(sig, info, uc);
-    else
-        ((void (*)(int))fn)(sig);
+    /* One that takes a single argument does not see the others; so nothing depends on `info`, which may not
+     * belong to fn yet. */
+    ((void (*)(int, siginfo_t *, void *))fn)(sig, info, uc);
     arch_set_guard(guard);
 }
 
@@ -62,7 +61,8 @@ FOR_PROGRAMS int __morestack_sigaction(int sig, const struct sigaction *act, str
     struct handler former = handlers[sig];
     struct sigaction ours, was;
     const struct sigaction *set = act;
-    if (act != NULL && is_function(act)) {
+    /* One of the runtime's own, which somebody found and puts back, goes in as it was. */
+    if (act != NULL && is_function(act) && !in_runtime((uintptr_t)act->sa_sigaction)) {
         ours = *act;
         ours.sa_sigaction = run_handler;
         ours.sa_flags |= SA_SIGINFO | SA_ONSTACK;

@@ -25,7 +25,8 @@ static void trim(struct g *gp)
 {
     uintptr_t lo = align_up(gp->stack.lo, (uintptr_t)PAGE);
     uintptr_t hi = align_down(gp->sched.sp, (uintptr_t)PAGE);
-    if (hi > lo && gp->sched.sp < gp->stack.hi)
+    /* seg: it may be another goroutine's g than when it was looked at */
+    if (gp->seg == NULL && hi > lo && gp->sched.sp < gp->stack.hi)
         os_mem_give_back((void *)lo, hi - lo);
     store_relaxed(&gp->trimmed, load_relaxed(&gp->waitsince));
 }

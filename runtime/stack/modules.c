@@ -58,8 +58,7 @@ struct modules {
     uint32_t note_count;
     uintptr_t pinned[MODULES_MAX]; /* load addresses */
     uint32_t pinned_count;
-    char names[NAMES_SIZE]; /* to be pinned, one behind the other, an empty one at the end */
-    bool full;              /* the message was printed */
+    bool full; /* the message was printed */
 };
 
 static struct modules *modules; /* modules_init and modules_fini; const between them */
@@ -276,7 +275,9 @@ static bool notes_of(struct modules *all, const struct dl_phdr_info *info)
 
 struct round {
     struct modules *all;
+    char *names; /* to be pinned, one behind the other, an empty one at the end */
     size_t names_used;
+    bool left;  /* not all had room there */
     bool first; /* the program itself comes first */
     unsigned long long changes;
 };
@@ -309,21 +310,33 @@ static int collect(struct dl_phdr_info *info, size_t size, void *arg)
         return 0;
     size_t n = strlen(info->dlpi_name) + 1;
     if (n > 1 && n + 1 <= NAMES_SIZE - r->names_used) {
-        memcpy(r->all->names + r->names_used, info->dlpi_name, n);
+        memcpy(r->names + r->names_used, info->dlpi_name, n);
         r->names_used += n;
+    } else if (n > 1) {
+        r->left = true;
     }
     return 0;
 }
 
-static void pin_all(struct modules *all)
+/* Waits for the loader's lock, whose owner may be in a constructor that calls loam_modules_look: so not by
+ * whoever has `refreshing`. Returns how many there are, and where they lie. */
+static uint32_t pin_all(const char *names, uintptr_t base[MODULES_MAX])
 {
-    for (const char *name = all->names; *name != '\0'; name += strlen(name) + 1) {
+    uint32_t n = 0;
+    for (const char *name = names; *name != '\0' && n < MODULES_MAX; name += strlen(name) + 1) {
         /* never closed: that is the point */
         const struct link_map *map =
             dlopen != NULL ? dlopen(name, RTLD_LAZY | RTLD_NOLOAD | RTLD_NODELETE) : NULL;
-        if (map != NULL && all->pinned_count < MODULES_MAX && !is_pinned(all, map->l_addr))
-            all->pinned[all->pinned_count++] = map->l_addr;
+        if (map != NULL)
+            base[n++] = map->l_addr;
     }
+    return n;
+}
+
+static void round_begin(void)
+{
+    while (!cas_acquire(&refreshing, 0, 1)) /* acquire: the former round's changes */
+        os_usleep(50);
 }
 
 static int take(struct dl_phdr_info *info, size_t size, void *arg)
@@ -344,18 +357,27 @@ void modules_refresh(void)
     struct modules *all = modules;
     if (all == NULL)
         return;
-    while (!cas_acquire(&refreshing, 0, 1)) /* acquire: the former round's changes */
-        os_usleep(50);
+    round_begin();
     int saved = errno;
     struct round r = {.all = all, .first = true};
     (void)dl_iterate_phdr(changes_of, &r.changes);
-    if (r.changes != all->changes) {
+    if (r.changes != all->changes &&
+        (r.names = os_mem_map(NAMES_SIZE, "loam modules' names")) != NULL) {
+        uintptr_t base[MODULES_MAX];
         (void)dl_iterate_phdr(collect, &r);
-        all->names[r.names_used] = '\0';
-        all->changes = r.changes;
-        pin_all(all);
+        r.names[r.names_used] = '\0';
+        store_release(&refreshing, 0);
+        uint32_t n = pin_all(r.names, base);
+        round_begin();
+        for (uint32_t i = 0; i < n; i++)
+            if (!is_pinned(all, base[i]) && all->pinned_count < MODULES_MAX)
+                all->pinned[all->pinned_count++] = base[i];
         r.first = true;
         (void)dl_iterate_phdr(take, &r);
+        /* last: who finds it unchanged relies on the notes */
+        if (!r.left)
+            all->changes = r.changes;
+        os_mem_unmap(r.names, NAMES_SIZE);
     }
     errno = saved;
     store_release(&refreshing, 0);
