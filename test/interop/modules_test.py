@@ -76,6 +76,12 @@ class ModulesTest(unittest.TestCase):
         self.command(host, "held", self.good("h.so", 0))
         self.assertEqual(self.command(host, "kept", self.good("k.so", 0)).stdout, "kept\n")
 
+    def test_constructor(self):
+        """One that looks for modules while another does does not wait for that one, which waits for it."""
+        host = self.build("host", os.path.join(SOURCE, "host.c"), "--ldflags=-rdynamic", "-ldl")
+        module = self.module("m.so", "-DFLAGS=0", "-DLOOKS", os.path.join(SOURCE, "module.c"), "-pthread")
+        self.assertEqual(self.command(host, "kept", module).stdout, "kept\n")
+
     def test_not_preempted(self):
         host = self.host()
         for flags in (0, 1):
@@ -126,6 +132,9 @@ class ModulesTest(unittest.TestCase):
         self.refused("static __thread int x; int f(void) { return ++x; }",
                      r"r\.c: f uses the thread-local \S+, which belongs to a thread")
         self.refused("int g(void) { return errno; }", r"r\.c: g uses errno")
+        if "gcc" in CC[0]:
+            own = '__thread volatile long n; __attribute__((section("hot"))) void h(void) { for (;;) n++; }'
+            self.refused(own, r"r\.c: h uses the thread-local", "--stack=small")
         self.refused("", "-flto leaves the code to the linker", "--cflags=-flto")
 
     # ---- Tracebacks --------------------------------------------------------------------------------
