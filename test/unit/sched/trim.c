@@ -101,9 +101,10 @@ static void pass_on(void *arg)
 }
 
 /* A foreign thread that claims whatever it finds, and writes below the stack pointer of what it gets. */
+static int taken;
+
 static void *claim_all(void *arg)
 {
-    int taken = 0;
     while (!load((int *)arg)) {
         struct g *gs[64];
         int n = 0;
@@ -119,13 +120,12 @@ static void *claim_all(void *arg)
                 CHECK(sp > gs[i]->stack.lo + BLOCK && sp < gs[i]->stack.hi);
                 if (!TEST_TSAN) /* to which the runtime's own orders are unknown */
                     memset((void *)(sp - BLOCK), 0xc5, BLOCK / 2);
-                taken++;
+                add(&taken, 1);
                 claim_release(gs[i]);
             }
         claims_end();
         allg_release(held);
     }
-    CHECK(taken > 0);
     return NULL;
 }
 
@@ -142,7 +142,7 @@ static void beside_wakers(void *arg)
     pthread_t t = thread_start(claim_all, &end);
     for (int i = 0; i < BUSY / 4; i++) /* so many go round */
         loam_send(ring[4 * i], i);
-    AWAIT(load(&ran) >= times(4000));
+    AWAIT(load(&ran) >= times(4000) && load(&taken) > 0);
     store(&end, 1);
     pthread_join(t, NULL);
     for (int i = 0, got; i < BUSY / 4; i++)
