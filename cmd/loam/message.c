@@ -3,6 +3,7 @@
  * Everything goes to stderr in one write per line, so that lines of concurrent tools do not mix. */
 #include "tool.h"
 
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -118,4 +119,20 @@ const char *nearest(const char *word, const char *const names[], size_t n)
         if (strncmp(names[i], word, len) == 0)
             found = names[i];
     return found;
+}
+
+bool file_written(FILE *f, bool ok, const char *path)
+{
+    int err = ok ? 0 : errno;
+    if (f != NULL && ferror(f) && ok) {
+        ok = false;
+        err = EIO; /* which call it was, and why, nobody has kept */
+    }
+    if (f != NULL && fclose(f) != 0 && ok) {
+        ok = false;
+        err = errno;
+    }
+    if (!ok)
+        message_error("cannot write %s: %s", path, strerror(err));
+    return ok;
 }

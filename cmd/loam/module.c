@@ -196,12 +196,7 @@ bool module_rename(const char *object, const char *shown)
     FILE *f = fopen(object, "we");
     bool ok =
         f != NULL && fwrite(o.bytes, 1, o.size, f) == o.size && fwrite(bytes, 1, size, f) == size;
-    int err = errno;
-    if (f != NULL && fclose(f) != 0)
-        ok = false;
-    if (!ok)
-        message_error("cannot write %s: %s", object, strerror(err));
-    return ok;
+    return file_written(f, ok, object);
 }
 
 /* ---- The note --------------------------------------------------------------------------------------------- */
@@ -229,10 +224,5 @@ bool module_note(const char *file, bool small)
                 sizeof LOAM_NOTE_NAME, sizeof(struct loam_module_note), LOAM_NOTE_MODULE,
                 LOAM_NOTE_NAME, LOAM_MODULE_VERSION, sizeof(struct loam_module_note),
                 LOAM_MODULE_MIGRATABLE, text, text);
-    ok = ok && !ferror(f);
-    if (f != NULL && fclose(f) != 0)
-        ok = false;
-    if (!ok)
-        message_error("cannot write %s: %s", file, strerror(errno));
-    return ok;
+    return file_written(f, ok, file);
 }

@@ -168,10 +168,5 @@ bool split_bridges(const struct split *s, const char *file)
         write_bridge(f, s, BARE_PREFIX, BARE_THUNK_PREFIX, s->bare.words.word[i]);
     if (ok)
         fprintf(f, "\t.section .note.GNU-stack,\"\",@progbits\n");
-    ok = f != NULL && !ferror(f);
-    if (f != NULL && fclose(f) != 0)
-        ok = false;
-    if (!ok)
-        message_error("cannot write %s: %s", file, strerror(errno));
-    return ok;
+    return file_written(f, ok, file);
 }

@@ -92,6 +92,9 @@ bool split_is_bare(const struct object *o, unsigned section, uint64_t at);
 
 /* Is it a function that the program has for all its modules (split_link.c)? */
 bool split_takes_place(const char *name);
+/* What the program's own calls of it, by name, are to call, on whatever stack they are on; NULL: it is none of
+ * those. */
+const char *split_here(const char *name);
 /* Writes their definitions. */
 void split_write_places(FILE *f);
 /* Does the linked program stand in for every module, and bind all calls when it starts? False after a

@@ -20,20 +20,22 @@
 
 static const struct {
     const char *name, *ours;
+    bool
+        here; /* the program's own calls go there on whatever stack they are on; others by a bridge */
 } places[] = {
-    {"sigaction", "__morestack_sigaction"},
-    {"signal", "__morestack_signal"},
-    {"bsd_signal", "__morestack_signal"},
-    {"ssignal", "__morestack_signal"},
-    {"sysv_signal", "__morestack_sysv_signal"},
-    {"__sysv_signal", "__morestack_sysv_signal"},
-    {"sigset", "__morestack_sigset"},
-    {"siginterrupt", "__morestack_siginterrupt"},
-    {"sigaltstack", "__morestack_sigaltstack"},
-    {"setjmp", "__morestack_setjmp_mask"},
-    {"_setjmp", "__morestack_setjmp"},
-    {"__sigsetjmp", "__morestack_sigsetjmp"},
-    {"__longjmp_chk", "longjmp"}, /* takes a jump between segments for a mistake */
+    {"sigaction", "__morestack_sigaction", false},
+    {"signal", "__morestack_signal", false},
+    {"bsd_signal", "__morestack_signal", false},
+    {"ssignal", "__morestack_signal", false},
+    {"sysv_signal", "__morestack_sysv_signal", false},
+    {"__sysv_signal", "__morestack_sysv_signal", false},
+    {"sigset", "__morestack_sigset", false},
+    {"siginterrupt", "__morestack_siginterrupt", false},
+    {"sigaltstack", "__morestack_sigaltstack", false},
+    {"setjmp", "__morestack_setjmp_mask", true},
+    {"_setjmp", "__morestack_setjmp", true},
+    {"__sigsetjmp", "__morestack_sigsetjmp", true},
+    {"__longjmp_chk", "longjmp", false}, /* takes a jump between segments for a mistake */
 };
 
 bool split_takes_place(const char *name)
@@ -42,6 +44,14 @@ bool split_takes_place(const char *name)
         if (strcmp(places[i].name, name) == 0)
             return true;
     return false;
+}
+
+const char *split_here(const char *name)
+{
+    for (size_t i = 0; i < nelem(places); i++)
+        if (places[i].here && strcmp(places[i].name, name) == 0)
+            return places[i].ours;
+    return NULL;
 }
 
 void split_write_places(FILE *f)

@@ -145,17 +145,6 @@ bool object_is_split(const struct object *o)
 
 /* ---- Names with a meaning of their own --------------------------------------------------------------- */
 
-/* Called by name only, on whatever stack it is. */
-static const struct {
-    const char *name, *instead;
-} replaced[] = {
-    /* The others that split_link.c has do as well on a big stack. */
-    {"setjmp", "__morestack_setjmp_mask"},
-    {"_setjmp", "__morestack_setjmp"},
-    {"sigsetjmp", "__morestack_sigsetjmp"},
-    {"__sigsetjmp", "__morestack_sigsetjmp"},
-};
-
 static const struct {
     const char *name, *why;
 } refused[] = {
@@ -189,14 +178,6 @@ int split_room(const char *name)
         if (strcmp(shallow[i].name, name) == 0)
             return shallow[i].room;
     return -1;
-}
-
-static const char *replacement(const char *name)
-{
-    for (size_t i = 0; i < nelem(replaced); i++)
-        if (strcmp(replaced[i].name, name) == 0)
-            return replaced[i].instead;
-    return NULL;
 }
 
 static bool starts_with(const char *text, const char *prefix)
@@ -488,7 +469,7 @@ static bool redirect_address(const struct object *o, struct tables *t, Elf64_Rel
     size_t index = ELF64_R_SYM(r->r_info);
     if (index >= t->symbol_count || t->symbols[index].st_shndx != SHN_UNDEF)
         return true;
-    const char *name = t->strings + t->symbols[index].st_name, *instead = replacement(name);
+    const char *name = t->strings + t->symbols[index].st_name, *instead = split_here(name);
     if (instead == NULL)
         return true;
     (void)r;
@@ -513,7 +494,7 @@ static bool redirect(const struct object *o, struct split *s, struct tables *t, 
             return true;
         return complain(o, name, "is called, and is no function", NULL);
     }
-    const char *instead = replacement(name);
+    const char *instead = split_here(name);
     /* a jump takes what its function was called with */
     bool bare = is_call(o, text, r) && split_is_bare(o, section, r->r_offset);
     if (instead == NULL && bare && starts_with(name, THUNK_PREFIX))
@@ -571,12 +552,7 @@ static bool write_file(const char *file, const struct object *o, const struct ta
               fwrite(names, 1, name_size, f) == name_size &&
               fwrite(zeros, 1, h.e_shoff - end, f) == h.e_shoff - end &&
               fwrite(shdrs, sizeof *shdrs, h.e_shnum, f) == h.e_shnum;
-    int err = errno;
-    if (f != NULL && fclose(f) != 0)
-        ok = false;
-    if (!ok)
-        message_error("cannot write %s: %s", file, strerror(err));
-    return ok;
+    return file_written(f, ok, file);
 }
 
 bool object_write(const struct object *o, struct split *s, const char *file)

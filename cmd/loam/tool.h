@@ -9,6 +9,7 @@
 #include <stdarg.h>
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdio.h>
 
 #define nelem(a) (sizeof(a) / sizeof((a)[0]))
 
@@ -59,6 +60,9 @@ void message_warning(const char *format, ...) __attribute__((format(printf, 1, 2
 void message_hint(const char *format, ...) __attribute__((format(printf, 1, 2)));
 /* Shows a command that is about to be run, quoted for the shell. */
 void message_command(char *const argv[]);
+/* Closes a file that was written (NULL: could not be opened; ok: all went well so far, else errno says
+ * why); false after a message. */
+bool file_written(FILE *f, bool ok, const char *path);
 /* Are colours wanted on this descriptor? A terminal, and neither NO_COLOR nor TERM=dumb. */
 bool message_colours(int fd);
 

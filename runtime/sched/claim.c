@@ -35,6 +35,7 @@ static struct mutex claims_lock = MUTEX_INIT(claims);
 static enum { UNTRIED, THERE, NOT_THERE } barrier; /* claims_lock */
 static bool settled;                               /* claims_lock */
 
+/* The lock is kept over what the system does for a batch: others who claim can wait, and nobody else takes it. */
 bool claims_begin(void)
 {
     lock(&claims_lock);

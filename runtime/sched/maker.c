@@ -93,6 +93,7 @@ struct m *m_spare(void)
     return idle;
 }
 
+/* In a handler, which may take the lock: it has cut code of the program's or of libc's, never the runtime. */
 void maker_look(void)
 {
     lock(&sched.lock);

@@ -267,7 +267,7 @@ static void ask(struct m *mp, uint32_t why)
 
 void preempt_by_signal(struct m *mp, struct p *pp, uint32_t tick)
 {
-    if (!on || !load_acquire(&mp->alive))
+    if (!on || !load_acquire(&mp->alive)) /* acquire: its tid */
         return;
     /* Where nobody could take its P from a held thread, there may still be code to be copied. */
     struct m *next = m_spare();

@@ -7,8 +7,9 @@ import os
 import re
 import shutil
 import subprocess
-import tempfile
 import unittest
+
+from folder import Folder
 
 TOOL = os.environ["LOAM_TOOL"]
 CC = os.environ.get("CC", "cc").split()
@@ -38,19 +39,8 @@ WRONG = [({"desc": 32, "rest": ""}, "it is too short"),
          ({"type": 9}, None)]  # not ours
 
 
-class ModulesTest(unittest.TestCase):
-    def setUp(self):
-        self.folder = tempfile.mkdtemp()
-        self.addCleanup(shutil.rmtree, self.folder)
-
-    def path(self, name):
-        return os.path.join(self.folder, name)
-
-    def command(self, *words, status=0, **env):
-        done = subprocess.run(words, capture_output=True, text=True, timeout=50, cwd=self.folder,
-                              env={**os.environ, **env}, stdin=subprocess.DEVNULL)
-        self.assertEqual(done.returncode, status, "%s: %s%s" % (words, done.stdout, done.stderr))
-        return done
+class ModulesTest(Folder):
+    limit = 50
 
     def build(self, name, *words):
         self.command(TOOL, "build", "--cc=" + " ".join(CC), "-o", self.path(name), *words)

@@ -30,6 +30,10 @@ class SmallLibraryTest(Small):
         self.assertEqual(done.stdout, "")
         self.assertIn("fatal error: foreign code runs the program on a stack of its own\n", done.stderr)
 
+        done = self.command(self.path("libraries"), self.path("library.so"), "overflow", good=False)
+        self.assertEqual(done.returncode, 2, done.stderr)
+        self.assertIn("fatal error: stack overflow\n", done.stderr)
+
     def test_archive(self):
         self.library("-c", "-o", self.path("library.o"))
         self.command("ar", "rcs", self.path("library.a"), self.path("library.o"))

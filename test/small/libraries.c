@@ -1,6 +1,7 @@
 /* What libraries do to stacks of 2 KB, in the library of library.h: linked, or, with the path in argv[1],
- * opened. Each line printed is a thing that was right. argv[2] "elsewhere": nothing but a callback on a stack of
- * the library's, from which there is no way to another. */
+ * opened. Each line printed is a thing that was right. argv[2] is for nothing but one thing that ends the program:
+ * "elsewhere", a callback on a stack of the library's, from which there is no way to another; "overflow", of the
+ * stack that the library runs on, after it has put the handler back that it found for that. */
 #define _GNU_SOURCE
 #include <dlfcn.h>
 #include <loam.h>
@@ -185,12 +186,14 @@ static void calls(void)
     puts(lib->use(1000) == 1 ? "went on" : "");
 }
 
-static int only_elsewhere;
+static const char *only = "";
 static void worker(void *arg)
 {
     (void)arg;
-    if (only_elsewhere)
+    if (strcmp(only, "elsewhere") == 0)
         lib->elsewhere(calls);
+    if (strcmp(only, "overflow") == 0 && lib->restores(SIGSEGV))
+        lib->use(220000); /* into the guard */
     for (size_t i = 0; i < sizeof tests / sizeof *tests; i++) {
         int ok = tests[i].fn();
         printf("%s%s\n", tests[i].name, ok ? "" : " WRONG");
@@ -199,7 +202,8 @@ static void worker(void *arg)
 
 static int run(int argc, char **argv)
 {
-    only_elsewhere = argc > 2;
+    if (argc > 2)
+        only = argv[2];
 #ifdef LINKED
     lib = &library;
 #else

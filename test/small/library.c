@@ -216,6 +216,12 @@ static void elsewhere(void (*fn)(void))
     (void)swapcontext(&back, &there);
 }
 
+static int restores(int sig)
+{
+    struct sigaction act = {.sa_handler = handler}, old;
+    return sigaction(sig, &act, &old) == 0 && sigaction(sig, &old, NULL) == 0;
+}
+
 const struct library library = {
     .ways = 8,
     .signals = signals,
@@ -227,5 +233,6 @@ const struct library library = {
     .fail_builtin = fail_builtin,
     .cleanup_buffer = cleanup_buffer,
     .elsewhere = elsewhere,
+    .restores = restores,
     .use = use,
 };

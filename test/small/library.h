@@ -25,6 +25,8 @@ struct library {
     int (*cleanup_buffer)(void);
     /* Calls fn on a stack of the library's own, in the middle of an array. */
     void (*elsewhere)(void (*fn)(void));
+    /* Puts a handler of its own in front of a signal's, and that one back. True if it could. */
+    int (*restores)(int sig);
     /* Uses so much stack. */
     long (*use)(size_t bytes);
 };

@@ -82,6 +82,7 @@ static void remember(struct os_front *f, const struct sigaction *theirs)
 {
     f->theirs = *theirs;
     bool full = theirs->sa_flags & SA_SIGINFO;
+    /* release: a handler that calls it finds what it was installed with */
     store_release(&f->action, full ? theirs->sa_sigaction : NULL);
     store_release(&f->handler, full ? SIG_IGN : theirs->sa_handler);
 }
